@@ -1,0 +1,2 @@
+//! dmls
+fn main() {}
