@@ -1,0 +1,223 @@
+//! A ready-made derivation: one HKDF-Expand block for each child.
+//!
+//! A child is `HKDF-Expand(node, info, Nh)` where `Nh` is the hash length, which is the single HMAC
+//! `T(1) = HMAC(node, info || 0x01)` (RFC 5869 2.3). Both children have the same key and two constant messages.
+//! So the padded messages are laid out once in the constructor, a level hashes the two pads once, and the work is
+//! issued in three pairs of independent compressions (pads, inner hashes, outer hashes) that the processor overlaps.
+
+use zeroize::Zeroize;
+
+use crate::{Derivation, NodeSize, Side};
+
+/// The hash function under an [`HmacDerivation`]. Its output length is the node size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// SHA-256, nodes of 32 bytes.
+    Sha256,
+    /// SHA-384, nodes of 48 bytes.
+    Sha384,
+    /// SHA-512, nodes of 64 bytes.
+    Sha512,
+}
+
+/// Children by HKDF-Expand (RFC 5869 2.3): `HMAC(node, info || 0x01)`, with one info string for each side.
+///
+/// Holds no secret, and is made once for many trees.
+#[derive(Clone)]
+pub struct HmacDerivation(Engine);
+
+#[derive(Clone)]
+enum Engine {
+    Sha256(Narrow<32>),
+    Sha384(Wide<48>),
+    Sha512(Wide<64>),
+}
+
+impl HmacDerivation {
+    /// A derivation whose left and right children are expanded with these two info strings.
+    ///
+    /// The strings are of any length; those that fit one hash block with nine (SHA-256) or seventeen bytes of padding
+    /// and the block counter cost six compressions a level.
+    #[must_use]
+    pub fn new(hash: Hash, left_info: &[u8], right_info: &[u8]) -> Self {
+        Self(match hash {
+            Hash::Sha256 => Engine::Sha256(Narrow::new(IV_256, left_info, right_info)),
+            Hash::Sha384 => Engine::Sha384(Wide::new(IV_384, left_info, right_info)),
+            Hash::Sha512 => Engine::Sha512(Wide::new(IV_512, left_info, right_info)),
+        })
+    }
+}
+
+/// Slices of another length than the node size are treated as HKDF-Expand treats them where it can: a short `node` is a
+/// short HMAC key, a short `out` is a truncated output. What is longer than a node is not used, and set to zero.
+impl Derivation for HmacDerivation {
+    #[inline]
+    fn node_size(&self) -> NodeSize {
+        match self.0 {
+            Engine::Sha256(_) => NodeSize::N32,
+            Engine::Sha384(_) => NodeSize::N48,
+            Engine::Sha512(_) => NodeSize::N64,
+        }
+    }
+
+    #[inline]
+    fn child(&self, node: &[u8], side: Side, out: &mut [u8]) {
+        match &self.0 {
+            Engine::Sha256(engine) => engine.child(node, side, out),
+            Engine::Sha384(engine) => engine.child(node, side, out),
+            Engine::Sha512(engine) => engine.child(node, side, out),
+        }
+    }
+
+    #[inline]
+    fn children(&self, node: &[u8], left: &mut [u8], right: &mut [u8]) {
+        match &self.0 {
+            Engine::Sha256(engine) => engine.children(node, left, right),
+            Engine::Sha384(engine) => engine.children(node, left, right),
+            Engine::Sha512(engine) => engine.children(node, left, right),
+        }
+    }
+}
+
+/// The initial hash value of SHA-256 (FIPS 180-4 5.3.3).
+const IV_256: [u32; 8] = [
+    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
+];
+
+/// The initial hash value of SHA-384 (FIPS 180-4 5.3.4).
+const IV_384: [u64; 8] = [
+    0xcbbb_9d5d_c105_9ed8, 0x629a_292a_367c_d507, 0x9159_015a_3070_dd17, 0x152f_ecd8_f70e_5939,
+    0x6733_2667_ffc0_0b31, 0x8eb4_4a87_6858_1511, 0xdb0c_2e0d_64f9_8fa7, 0x47b5_481d_befa_4fa4,
+];
+
+/// The initial hash value of SHA-512 (FIPS 180-4 5.3.5).
+const IV_512: [u64; 8] = [
+    0x6a09_e667_f3bc_c908, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b, 0xa54f_f53a_5f1d_36f1,
+    0x510e_527f_ade6_82d1, 0x9b05_688c_2b3e_6c1f, 0x1f83_d9ab_fb41_bd6b, 0x5be0_cd19_137e_2179,
+];
+
+/// Defines HMAC over one compression function, for keys and outputs of `NODE` bytes.
+macro_rules! engine {
+    ($(#[$doc:meta])* $name:ident, $word:ty, $block:literal, $length:ty, $compress:path) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        struct $name<const NODE: usize> {
+            iv: [$word; 8],
+            left: Vec<[u8; $block]>,
+            right: Vec<[u8; $block]>,
+        }
+
+        impl<const NODE: usize> $name<NODE> {
+            fn new(iv: [$word; 8], left_info: &[u8], right_info: &[u8]) -> Self {
+                Self { iv, left: Self::message(left_info), right: Self::message(right_info) }
+            }
+
+            /// `info || 0x01` with the padding of a message that has one block, the pad, before it.
+            fn message(info: &[u8]) -> Vec<[u8; $block]> {
+                let mut bytes = info.to_vec();
+                bytes.push(1);
+                let bits = (($block + bytes.len()) as $length) * 8;
+                bytes.push(0x80);
+                let end = (bytes.len() + size_of::<$length>()).next_multiple_of($block);
+                bytes.resize(end - size_of::<$length>(), 0);
+                bytes.extend_from_slice(&bits.to_be_bytes());
+                bytes.as_chunks().0.to_vec()
+            }
+
+            /// The states after the inner and the outer pad (RFC 2104 2).
+            #[inline(always)]
+            fn pads(&self, node: &[u8]) -> ([$word; 8], [$word; 8]) {
+                let mut key = [0; NODE];
+                match node.first_chunk::<NODE>() {
+                    Some(node) => key = *node,
+                    None => key.iter_mut().zip(node).for_each(|(key, node)| *key = *node),
+                }
+                let (mut ipad, mut opad) = ([0x36; $block], [0x5c; $block]);
+                for ((i, o), k) in ipad.iter_mut().zip(&mut opad).zip(&key) {
+                    *i ^= k;
+                    *o ^= k;
+                }
+                let (mut inner, mut outer) = (self.iv, self.iv);
+                $compress(&mut inner, &[ipad]);
+                $compress(&mut outer, &[opad]);
+                key.zeroize();
+                ipad.zeroize();
+                opad.zeroize();
+                (inner, outer)
+            }
+
+            /// The inner hash as the one block that the outer hash takes.
+            #[inline(always)]
+            fn outer_block(inner: &[$word; 8]) -> [u8; $block] {
+                let mut block = [0; $block];
+                Self::write(inner, &mut block[..NODE]);
+                block[NODE] = 0x80;
+                let bits = (($block + NODE) as $length) * 8;
+                block[$block - size_of::<$length>()..].copy_from_slice(&bits.to_be_bytes());
+                block
+            }
+
+            /// Writes the first words of a state; what of `out` is beyond the state becomes zero.
+            #[inline(always)]
+            fn write(state: &[$word; 8], out: &mut [u8]) {
+                const WORD: usize = size_of::<$word>();
+                match out.first_chunk_mut::<NODE>() {
+                    Some(node) => {
+                        for (bytes, word) in node.as_chunks_mut::<WORD>().0.iter_mut().zip(state) {
+                            *bytes = word.to_be_bytes();
+                        }
+                        out[NODE..].fill(0);
+                    }
+                    None => {
+                        let mut bytes = state.iter().flat_map(|word| word.to_be_bytes());
+                        out.iter_mut().zip(&mut bytes).for_each(|(out, byte)| *out = byte);
+                    }
+                }
+            }
+
+            #[inline]
+            fn child(&self, node: &[u8], side: Side, out: &mut [u8]) {
+                let (mut inner, mut outer) = self.pads(node);
+                $compress(&mut inner, match side {
+                    Side::Left => &self.left,
+                    Side::Right => &self.right,
+                });
+                let mut block = Self::outer_block(&inner);
+                $compress(&mut outer, &[block]);
+                Self::write(&outer, out);
+                inner.zeroize();
+                outer.zeroize();
+                block.zeroize();
+            }
+
+            #[inline]
+            fn children(&self, node: &[u8], left: &mut [u8], right: &mut [u8]) {
+                let (mut inner_left, mut outer_left) = self.pads(node);
+                let (mut inner_right, mut outer_right) = (inner_left, outer_left);
+                $compress(&mut inner_left, &self.left);
+                $compress(&mut inner_right, &self.right);
+                let mut block_left = Self::outer_block(&inner_left);
+                let mut block_right = Self::outer_block(&inner_right);
+                $compress(&mut outer_left, &[block_left]);
+                $compress(&mut outer_right, &[block_right]);
+                Self::write(&outer_left, left);
+                Self::write(&outer_right, right);
+                for state in [&mut inner_left, &mut inner_right, &mut outer_left, &mut outer_right] {
+                    state.zeroize();
+                }
+                block_left.zeroize();
+                block_right.zeroize();
+            }
+        }
+    };
+}
+
+engine! {
+    /// HMAC with SHA-256: words of 32 bits, blocks of 64 bytes.
+    Narrow, u32, 64, u64, sha2::block_api::compress256
+}
+
+engine! {
+    /// HMAC with SHA-384 and SHA-512: words of 64 bits, blocks of 128 bytes.
+    Wide, u64, 128, u128, sha2::block_api::compress512
+}
