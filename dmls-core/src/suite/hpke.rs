@@ -1,0 +1,192 @@
+//! Public-key encryption of a suite: RFC 9180 in base mode, from the `hpke` crate.
+
+use std::marker::PhantomData;
+
+use hpke::{Deserializable, OpModeR, OpModeS, Serializable};
+use rand_core::CryptoRng;
+
+use super::CryptoError;
+use super::secret::{HpkePrivateKey, HpkePublicKey, Secret};
+use crate::codec::{Bytes, TlsDeserializeBytes, TlsSerialize, TlsSize};
+
+/// `HPKECiphertext` (RFC 9420 7.6).
+#[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
+pub struct HpkeCiphertext {
+    /// The KEM's encapsulated key.
+    pub kem_output: Bytes,
+    /// The AEAD's output.
+    pub ciphertext: Bytes,
+}
+
+/// A KEM, KDF and AEAD used as RFC 9180 says.
+pub trait Hpke: Sync {
+    /// Length of an encapsulated key in bytes: what a ciphertext costs beyond its plaintext and tag.
+    fn kem_output_len(&self) -> usize;
+    /// `DeriveKeyPair(ikm)`.
+    fn derive_key_pair(&self, ikm: &Secret) -> (HpkePrivateKey, HpkePublicKey);
+    /// The public key of a private key.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKey`] if the private key is malformed.
+    fn public_key(&self, key: &HpkePrivateKey) -> Result<HpkePublicKey, CryptoError>;
+    /// Whether the bytes are a public key of the KEM.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKey`] if they are not.
+    fn validate_public_key(&self, key: &HpkePublicKey) -> Result<(), CryptoError>;
+    /// `SealBase(pkR, info, aad, plaintext)`.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKey`] if the public key is malformed or yields no shared secret.
+    fn seal(
+        &self,
+        key: &HpkePublicKey,
+        info: &[u8],
+        aad: &[u8],
+        plaintext: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<HpkeCiphertext, CryptoError>;
+    /// `OpenBase(enc, skR, info, aad, ciphertext)`.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKey`] for a malformed private key, else [`CryptoError::Decryption`].
+    fn open(
+        &self,
+        key: &HpkePrivateKey,
+        info: &[u8],
+        aad: &[u8],
+        ciphertext: &HpkeCiphertext,
+    ) -> Result<Secret, CryptoError>;
+    /// `SetupBaseS`, then `Export(exporter_context, length)`: the encapsulated key and the exported secret.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKey`] if the public key is malformed.
+    fn export_to(
+        &self,
+        key: &HpkePublicKey,
+        exporter_context: &[u8],
+        length: usize,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Bytes, Secret), CryptoError>;
+    /// `SetupBaseR`, then `Export(exporter_context, length)`.
+    ///
+    /// # Errors
+    /// [`CryptoError::BadKey`] for a malformed private key, [`CryptoError::Decryption`] for a bad encapsulated key.
+    fn export_from(
+        &self,
+        key: &HpkePrivateKey,
+        kem_output: &[u8],
+        exporter_context: &[u8],
+        length: usize,
+    ) -> Result<Secret, CryptoError>;
+}
+
+/// [`Hpke`] for one triple of algorithms.
+pub(super) struct HpkeSuite<Kem, Kdf, Aead>(PhantomData<fn() -> (Kem, Kdf, Aead)>);
+
+impl<Kem, Kdf, Aead> HpkeSuite<Kem, Kdf, Aead> {
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+fn private_key<Kem: hpke::Kem>(key: &HpkePrivateKey) -> Result<Kem::PrivateKey, CryptoError> {
+    Kem::PrivateKey::from_bytes(key.0.as_slice()).map_err(|_| CryptoError::BadKey)
+}
+
+fn public_key<Kem: hpke::Kem>(key: &HpkePublicKey) -> Result<Kem::PublicKey, CryptoError> {
+    Kem::PublicKey::from_bytes(key.as_slice()).map_err(|_| CryptoError::BadKey)
+}
+
+impl<Kem: hpke::Kem, Kdf: hpke::kdf::Kdf, Aead: hpke::aead::Aead> Hpke for HpkeSuite<Kem, Kdf, Aead> {
+    fn kem_output_len(&self) -> usize {
+        Kem::EncappedKey::size()
+    }
+
+    fn derive_key_pair(&self, ikm: &Secret) -> (HpkePrivateKey, HpkePublicKey) {
+        let (private, public) = Kem::derive_keypair(ikm.as_slice());
+        (HpkePrivateKey(private.to_bytes().to_vec().into()), public.to_bytes().to_vec().into())
+    }
+
+    fn public_key(&self, key: &HpkePrivateKey) -> Result<HpkePublicKey, CryptoError> {
+        Ok(Kem::sk_to_pk(&private_key::<Kem>(key)?).to_bytes().to_vec().into())
+    }
+
+    fn validate_public_key(&self, key: &HpkePublicKey) -> Result<(), CryptoError> {
+        public_key::<Kem>(key).map(|_| ())
+    }
+
+    fn seal(
+        &self,
+        key: &HpkePublicKey,
+        info: &[u8],
+        aad: &[u8],
+        plaintext: &[u8],
+        mut rng: &mut dyn CryptoRng,
+    ) -> Result<HpkeCiphertext, CryptoError> {
+        let key = public_key::<Kem>(key)?;
+        let (enc, ciphertext) = hpke::single_shot_seal_with_rng::<Aead, Kdf, Kem>(
+            &OpModeS::Base,
+            &key,
+            info,
+            plaintext,
+            aad,
+            &mut rng,
+        )
+        .map_err(|_| CryptoError::BadKey)?;
+        Ok(HpkeCiphertext { kem_output: enc.to_bytes().to_vec().into(), ciphertext: ciphertext.into() })
+    }
+
+    fn open(
+        &self,
+        key: &HpkePrivateKey,
+        info: &[u8],
+        aad: &[u8],
+        ciphertext: &HpkeCiphertext,
+    ) -> Result<Secret, CryptoError> {
+        let enc = Kem::EncappedKey::from_bytes(ciphertext.kem_output.as_slice())
+            .map_err(|_| CryptoError::Decryption)?;
+        hpke::single_shot_open::<Aead, Kdf, Kem>(
+            &OpModeR::Base,
+            &private_key::<Kem>(key)?,
+            &enc,
+            info,
+            ciphertext.ciphertext.as_slice(),
+            aad,
+        )
+        .map(Into::into)
+        .map_err(|_| CryptoError::Decryption)
+    }
+
+    fn export_to(
+        &self,
+        key: &HpkePublicKey,
+        exporter_context: &[u8],
+        length: usize,
+        mut rng: &mut dyn CryptoRng,
+    ) -> Result<(Bytes, Secret), CryptoError> {
+        let key = public_key::<Kem>(key)?;
+        let (enc, context) =
+            hpke::setup_sender_with_rng::<Aead, Kdf, Kem>(&OpModeS::Base, &key, b"", &mut rng)
+                .map_err(|_| CryptoError::BadKey)?;
+        let mut out = vec![0; length];
+        context.export(exporter_context, &mut out).map_err(|_| CryptoError::BadLength)?;
+        Ok((enc.to_bytes().to_vec().into(), out.into()))
+    }
+
+    fn export_from(
+        &self,
+        key: &HpkePrivateKey,
+        kem_output: &[u8],
+        exporter_context: &[u8],
+        length: usize,
+    ) -> Result<Secret, CryptoError> {
+        let enc = Kem::EncappedKey::from_bytes(kem_output).map_err(|_| CryptoError::Decryption)?;
+        let key = private_key::<Kem>(key)?;
+        let context = hpke::setup_receiver::<Aead, Kdf, Kem>(&OpModeR::Base, &key, &enc, b"")
+            .map_err(|_| CryptoError::Decryption)?;
+        let mut out = vec![0; length];
+        context.export(exporter_context, &mut out).map_err(|_| CryptoError::BadLength)?;
+        Ok(out.into())
+    }
+}
