@@ -70,9 +70,9 @@ impl Input {
     pub(crate) fn bit(&self, level: u16) -> bool {
         match self {
             Self::Short(word) => word.checked_shl(level.into()).unwrap_or(0) >> 63 == 1,
-            Self::Long(bytes) => bytes
-                .get(usize::from(level / 8))
-                .is_some_and(|byte| byte << (level % 8) & 0x80 != 0),
+            Self::Long(bytes) => {
+                bytes.get(usize::from(level / 8)).is_some_and(|byte| byte << (level % 8) & 0x80 != 0)
+            }
         }
     }
 
@@ -108,7 +108,9 @@ impl Input {
     fn ones_below(&self, level: u16) -> usize {
         match self {
             // A shift by 64 means that no bit is below the level.
-            Self::Short(word) => word.checked_shr(64 - u32::from(level.min(64))).unwrap_or(0).count_ones() as usize,
+            Self::Short(word) => {
+                word.checked_shr(64 - u32::from(level.min(64))).unwrap_or(0).count_ones() as usize
+            }
             Self::Long(bytes) => {
                 let (whole, rest) = bytes.split_at(bytes.len().min(usize::from(level / 8)));
                 let partial = rest.first().map_or(0, |byte| (byte & !(0xff >> (level % 8))).count_ones());
@@ -133,13 +135,18 @@ mod tests {
                     (0..usize::from(depth))
                         .map(|i| {
                             let salt = if i < agree { 0 } else { salt };
-                            (i as u32 + 1).wrapping_mul(0x9e37_79b9 ^ seed.wrapping_mul(77)).rotate_left(salt) & 16 != 0
+                            (i as u32 + 1).wrapping_mul(0x9e37_79b9 ^ seed.wrapping_mul(77)).rotate_left(salt)
+                                & 16
+                                != 0
                         })
                         .collect()
                 };
                 let pack = |bits: &[bool]| {
                     let mut bytes = vec![0u8; len];
-                    bits.iter().enumerate().filter(|(_, bit)| **bit).for_each(|(i, _)| bytes[i / 8] |= 0x80 >> (i % 8));
+                    bits.iter()
+                        .enumerate()
+                        .filter(|(_, bit)| **bit)
+                        .for_each(|(i, _)| bytes[i / 8] |= 0x80 >> (i % 8));
                     bytes
                 };
                 let (a, b) = (bits(0), bits(5));

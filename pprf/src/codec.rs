@@ -124,7 +124,9 @@ impl Pprf {
         let expected = inputs_end + total as u64 * node_size.bytes() as u64;
         match (bytes.len() as u64).cmp(&expected) {
             std::cmp::Ordering::Less => return Err(DecodeError::Truncated { expected, actual: bytes.len() }),
-            std::cmp::Ordering::Greater => return Err(DecodeError::Trailing { expected, actual: bytes.len() }),
+            std::cmp::Ordering::Greater => {
+                return Err(DecodeError::Trailing { expected, actual: bytes.len() });
+            }
             std::cmp::Ordering::Equal => {}
         }
         let mut nodes = nodes;

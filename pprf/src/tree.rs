@@ -170,7 +170,11 @@ impl Pprf {
     ///
     /// # Errors
     /// As for [`at_leaf`](Self::at_leaf).
-    pub fn at_leaf_mut<'a, D>(&'a mut self, derivation: &'a D, leaf: u32) -> Result<PointMut<'a, D>, ShapeError>
+    pub fn at_leaf_mut<'a, D>(
+        &'a mut self,
+        derivation: &'a D,
+        leaf: u32,
+    ) -> Result<PointMut<'a, D>, ShapeError>
     where
         D: Derivation + ?Sized,
     {
