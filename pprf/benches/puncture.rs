@@ -123,4 +123,22 @@ fn main() {
     for (name, time) in names.iter().zip(medians) {
         println!("{name:<48}{time:>10.1}{:>16.2}{:>16.2}", time / medians[4], time / medians[0]);
     }
+    println!("length after one puncture at depth 256: {} bytes", one_puncture(&tree, &derivation));
+    for (n, stride, order) in [(1u32 << 20, 1, "ascending"), (1 << 20, 0x9_e377, "scattered")] {
+        let mut tree = Pprf::for_leaves(NodeSize::N32, n, &root).unwrap();
+        let start = Instant::now();
+        for i in 0..n {
+            // An odd stride visits every leaf once.
+            black_box(tree.at_leaf_mut(&derivation, i.wrapping_mul(stride) % n).unwrap().puncture());
+        }
+        assert_eq!(tree.stored_nodes(), 0);
+        let each = start.elapsed().as_nanos() as f64 / f64::from(n) / 1000.0;
+        println!("evaluate and puncture each of {n} leaves, {order}: {each:.2} us a leaf");
+    }
+}
+
+fn one_puncture(tree: &Pprf, derivation: &HmacDerivation) -> usize {
+    let mut tree = tree.clone();
+    tree.at_mut(derivation, &[0xa5; 32]).unwrap().puncture();
+    tree.storage_len()
 }

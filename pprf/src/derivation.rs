@@ -11,6 +11,23 @@ pub enum Side {
     Right,
 }
 
+impl Side {
+    /// The side of a bit: right if it is set.
+    #[must_use]
+    pub const fn of_bit(bit: bool) -> Self {
+        if bit { Self::Right } else { Self::Left }
+    }
+
+    /// The sibling's side.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Left => Self::Right,
+            Self::Right => Self::Left,
+        }
+    }
+}
+
 /// The length-preserving pseudorandom generator of a GGM tree: one node in, two children out.
 ///
 /// The tree hands over slices that are all exactly [`node_size`](Self::node_size) long. An implementation must be
@@ -26,11 +43,12 @@ pub trait Derivation {
     /// Writes one child of `node` into `out`.
     fn child(&self, node: &[u8], side: Side, out: &mut [u8]);
 
-    /// Writes both children of `node`.
+    /// Writes both children of `node`: the one on `side` into `next`, the other one into `sibling`.
     ///
-    /// Override it where the two share work: it is called once a level while an input is punctured.
-    fn children(&self, node: &[u8], left: &mut [u8], right: &mut [u8]) {
-        self.child(node, Side::Left, left);
-        self.child(node, Side::Right, right);
+    /// Override it where the two share work: it is called once a level while an input is punctured. `next` is what the
+    /// next level waits for, so it is best finished first.
+    fn split(&self, node: &[u8], side: Side, next: &mut [u8], sibling: &mut [u8]) {
+        self.child(node, side, next);
+        self.child(node, side.other(), sibling);
     }
 }

@@ -283,14 +283,14 @@ impl<D: Derivation + ?Sized> Point<'_, D> {
     pub fn eval(&self) -> Result<Secret, Punctured> {
         let cover = self.tree.find(&self.input)?;
         let size = cover.node.len();
-        let (mut node, mut next) = (scratch(), scratch());
-        node[..size].copy_from_slice(cover.node);
+        let (mut one, mut two) = (scratch(), scratch());
+        let (mut node, mut next) = (&mut one[..size], &mut two[..size]);
+        node.copy_from_slice(cover.node);
         for level in cover.level..self.tree.depth {
-            let side = if self.input.bit(level) { Side::Right } else { Side::Left };
-            self.derivation.child(&node[..size], side, &mut next[..size]);
+            self.derivation.child(node, Side::of_bit(self.input.bit(level)), next);
             std::mem::swap(&mut node, &mut next);
         }
-        Ok(Secret::copy_of(&node[..size]))
+        Ok(Secret::copy_of(node))
     }
 
     /// Whether this input is punctured.
@@ -333,17 +333,16 @@ impl<D: Derivation + ?Sized> PointMut<'_, D> {
         left[..kept_left].copy_from_slice(&cover.gap[..kept_left]);
         right[new_right..].copy_from_slice(&cover.gap[kept_left + size..]);
 
-        let (mut node, mut next) = (scratch(), scratch());
-        node[..size].copy_from_slice(cover.node);
+        let (mut one, mut two) = (scratch(), scratch());
+        let (mut node, mut next) = (&mut one[..size], &mut two[..size]);
+        node.copy_from_slice(cover.node);
         let mut left_slots = left[kept_left..].chunks_exact_mut(size);
         let mut right_slots = right[..new_right].chunks_exact_mut(size).rev();
         for level in above..depth {
-            let path = &mut next[..size];
+            let bit = input.bit(level);
             // As many slots were made as there are siblings on either side.
-            match input.bit(level) {
-                true => derivation.children(&node[..size], left_slots.next().unwrap_or_default(), path),
-                false => derivation.children(&node[..size], path, right_slots.next().unwrap_or_default()),
-            }
+            let sibling = if bit { left_slots.next() } else { right_slots.next() }.unwrap_or_default();
+            derivation.split(node, Side::of_bit(bit), next, sibling);
             std::mem::swap(&mut node, &mut next);
         }
 
@@ -355,7 +354,7 @@ impl<D: Derivation + ?Sized> PointMut<'_, D> {
             None => tree.first = left,
         }
         rest.insert(input, right);
-        Ok(Secret::copy_of(&node[..size]))
+        Ok(Secret::copy_of(node))
     }
 }
 

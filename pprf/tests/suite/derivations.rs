@@ -16,9 +16,12 @@ fn children_are_hkdf_expand_for_info_strings_of_any_length() {
             let other = [&info[..], b"!"].concat();
             let derivation = HmacDerivation::new(hash, &info, &other);
             let (mut left, mut right, mut one) = (vec![1; size], vec![2; size], vec![3; size]);
-            derivation.children(&node, &mut left, &mut right);
+            derivation.split(&node, Side::Left, &mut left, &mut right);
             assert_eq!(left, expand(hash, &node, &info, size), "{hash:?} info of {len}");
             assert_eq!(right, expand(hash, &node, &other, size), "{hash:?} info of {len}");
+            let (mut next, mut sibling) = (vec![4; size], vec![5; size]);
+            derivation.split(&node, Side::Right, &mut next, &mut sibling);
+            assert!(next == right && sibling == left);
             derivation.child(&node, Side::Left, &mut one);
             assert_eq!(one, left);
             derivation.child(&node, Side::Right, &mut one);
@@ -34,7 +37,7 @@ fn slices_of_another_length_are_short_keys_and_truncated_outputs() {
         let derivation = HmacDerivation::new(hash, LEFT, RIGHT);
         let mut padded = vec![9; size - 7];
         let (mut short, mut long) = (vec![0; size - 5], vec![0xff; size + 5]);
-        derivation.children(&padded, &mut short, &mut long);
+        derivation.split(&padded, Side::Left, &mut short, &mut long);
         // HMAC extends a short key with zeros.
         padded.resize(size, 0);
         assert_eq!(short, expand(hash, &padded, LEFT, size)[..size - 5]);
@@ -48,7 +51,7 @@ fn slices_of_another_length_are_short_keys_and_truncated_outputs() {
     }
 }
 
-/// Not a pseudorandom generator: it spells the path, which shows the order of bits and the default `children`.
+/// Not a pseudorandom generator: it spells the path, which shows the order of bits and the default `split`.
 struct Spelling;
 
 impl Derivation for Spelling {
