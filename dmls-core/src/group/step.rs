@@ -1,0 +1,218 @@
+//! What a step gives: the next state, what to store, what to do, and what became of the input (DESIGN 4.7, 4.8).
+
+use super::Group;
+use super::store::{Changes, MessageId, Store, StoreError};
+use crate::codec::Bytes;
+use crate::schedule::{CommitId, EpochId};
+use crate::tree::{Credential, LeafIndex};
+
+/// The result of an input or a call. Nothing has happened until [`Step::commit`] has stored it.
+pub struct Step {
+    /// The state after the step.
+    pub group: Group,
+    /// What must be stored before anything else happens.
+    pub changes: Changes,
+    /// What to do once it is stored, in order.
+    pub effects: Vec<Effect>,
+    /// What became of the input message; `None` for ticks and local calls.
+    pub disposition: Option<Disposition>,
+}
+
+impl Step {
+    /// Stores the step, then moves `group` on: memory never runs ahead of the store.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then neither the store nor `group` has changed, and no effect may be carried out.
+    pub fn commit(
+        self,
+        store: &mut dyn Store,
+        group: &mut Group,
+    ) -> Result<(Option<Disposition>, Vec<Effect>), StoreError> {
+        if !self.changes.is_empty() {
+            store.apply(&self.changes)?;
+        }
+        *group = self.group;
+        Ok((self.disposition, self.effects))
+    }
+}
+
+/// What a host does after it has stored a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send these bytes to the group. They are in the log already: sending again is harmless, and a restart may.
+    Publish {
+        /// SHA-256 of the bytes.
+        id: MessageId,
+        /// The MLS epoch number, by which peers order what they compare.
+        order: u64,
+        /// A `DMLSMessage`.
+        bytes: Vec<u8>,
+    },
+    /// Hand this to whoever made the key package. It stays in [`super::Table::Welcomes`] until
+    /// [`Group::welcome_delivered`].
+    Welcome {
+        /// The reference of the key package that was used.
+        key_package: Bytes,
+        /// An `MLSMessage` with a Welcome.
+        bytes: Vec<u8>,
+    },
+    /// Something to tell the application.
+    Event(Event),
+}
+
+/// What became of an input message. Every input gets one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// It took effect.
+    Applied,
+    /// It had taken effect before.
+    Duplicate,
+    /// It waits, stored, for something that has not come yet.
+    Pending {
+        /// What it waits for.
+        missing: Missing,
+    },
+    /// It can never take effect.
+    Rejected {
+        /// The rule that it breaks, as a sentence.
+        rule: String,
+    },
+    /// It belongs to an epoch that this node has deleted.
+    Expired,
+    /// It is stored, and its turn comes later: too many others compete with it (DESIGN 4.7).
+    Quarantined,
+}
+
+/// What a pending message waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// An epoch that this node does not know.
+    Epoch(EpochId),
+    /// A proposal that a commit names by reference.
+    Proposal(Bytes),
+    /// Earlier messages of the same sender: its generation is ahead of the window.
+    Generation {
+        /// The sender.
+        sender: LeafIndex,
+        /// The message's generation.
+        generation: u32,
+    },
+}
+
+/// A member as the application sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its leaf in the epoch that the event speaks of.
+    pub leaf: LeafIndex,
+    /// Who it says it is.
+    pub credential: Credential,
+    /// SHA-256 of its signature public key.
+    pub fingerprint: [u8; 32],
+}
+
+/// What a commit does to a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Somebody was added.
+    Add(Member),
+    /// Somebody was removed.
+    Remove(Member),
+    /// Somebody refreshed its keys.
+    Update(Member),
+    /// The group's context extensions changed.
+    Context,
+    /// A pre-shared key was mixed in.
+    PreSharedKey,
+}
+
+/// Something to tell the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// This client is in the group.
+    Joined {
+        /// The epoch in which it joined.
+        epoch: EpochId,
+    },
+    /// An application message. Delivered exactly once, whichever branch it is on.
+    Message {
+        /// The message's id.
+        id: MessageId,
+        /// The epoch in which it was sent.
+        epoch: EpochId,
+        /// Who sent it.
+        sender: Member,
+        /// What it says.
+        payload: Vec<u8>,
+        /// Whether its epoch is the head or an ancestor of it as of now.
+        on_head: bool,
+    },
+    /// An epoch became known.
+    Epoch {
+        /// The new epoch.
+        epoch: EpochId,
+        /// Its parent.
+        parent: EpochId,
+        /// Its MLS epoch number.
+        number: u64,
+        /// Who committed.
+        committer: Member,
+        /// What the commit does. Provisional until [`Event::Final`] names the epoch or a descendant.
+        operations: Vec<Operation>,
+    },
+    /// An epoch has two children now, or one more.
+    Forked {
+        /// The fork point.
+        at: EpochId,
+        /// The children known so far.
+        children: Vec<CommitId>,
+    },
+    /// The head is another epoch now.
+    Head {
+        /// The head before.
+        from: EpochId,
+        /// The head now.
+        to: EpochId,
+        /// Its MLS epoch number.
+        number: u64,
+        /// Epochs between the common ancestor and the old head: left behind.
+        left: Vec<EpochId>,
+    },
+    /// The epoch and all its ancestors are decided: what they did stands.
+    Final {
+        /// The epoch.
+        epoch: EpochId,
+    },
+    /// A branch lost: what its commits did is not in effect.
+    BranchLost {
+        /// The last epoch of the branch.
+        tip: EpochId,
+        /// What its commits did, oldest first, with the committer.
+        operations: Vec<(Member, Operation)>,
+    },
+    /// An epoch and its keys were deleted.
+    Deleted {
+        /// The epoch.
+        epoch: EpochId,
+    },
+    /// A member named two children of one epoch: its vote there weighs nothing.
+    Equivocation {
+        /// The fork point.
+        at: EpochId,
+        /// The member.
+        member: Member,
+    },
+    /// The winning branch removed this client; it has stopped sending.
+    Removed {
+        /// The epoch from which the commit removes it.
+        at: EpochId,
+        /// Who committed the removal.
+        by: Member,
+    },
+    /// The winning branch cannot be entered by this client for another reason; it has to be added again.
+    Outside {
+        /// The last epoch that this client can enter.
+        at: EpochId,
+        /// Why, as a sentence.
+        reason: String,
+    },
+}
