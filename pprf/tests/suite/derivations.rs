@@ -79,9 +79,8 @@ fn bits_go_most_significant_first_and_the_trait_is_object_safe() {
         .collect();
     let expected = "L RLL RLRLLL RLRLLRL RLRLLRRL RLRLLRRRL \
                     RLRLLRRRRLLR RLRLLRRRRLR RLRLLRRRRR RLRLR RLRR RR";
-    let mut expected: Vec<&str> = expected.split(' ').collect();
+    let mut expected: Vec<&str> = expected.split_whitespace().collect();
     // From left to right is the order of the strings.
-    expected.retain(|node| !node.is_empty());
     expected.sort_unstable();
     assert_eq!(nodes, expected);
 }
