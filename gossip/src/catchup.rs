@@ -1,0 +1,510 @@
+//! Catching up: when to reconcile with whom, and the rounds of a session that this node started.
+//!
+//! A session is one request or one store job after the other: own floor, [`Request::Open`], snapshot,
+//! [`Request::Round`] until nothing is left to compare, then the pulls of [`pull`](crate::pull). It ends by itself, by
+//! its deadline, by a refusal, or with the connection; whatever it had fetched stays fetched.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libp2p::PeerId;
+use libp2p::gossipsub::{self, MessageAcceptance};
+use libp2p::request_response::{OutboundFailure, OutboundRequestId};
+
+use crate::config::ms;
+use crate::frame::FrameError;
+use crate::pull::{Large, Partial};
+use crate::reconcile::{self, ReconcileError, Snapshot, Step};
+use crate::task::{Done, Key, Task};
+use crate::wire::{Refusal, Request, Response};
+use crate::{Event, Fault, MessageId, StoreError, Topic};
+
+/// Peers of a topic that a periodic round reconciles with.
+const ROUND_PEERS: usize = 3;
+/// Peers of a topic that are told of news.
+const SPREAD_PEERS: usize = 12;
+/// A store job that takes longer than this is given up.
+const JOB: Duration = Duration::from_secs(60);
+
+/// Sessions and when the next ones are due.
+#[derive(Default)]
+pub(crate) struct Catchup {
+    pub(crate) sessions: HashMap<u64, Session>,
+    /// Ids that a session has asked for just now: another one waits for the outcome.
+    pub(crate) in_flight: HashMap<Key, u64>,
+    plans: HashMap<(PeerId, Topic), Plan>,
+    /// Requests that are out, and the session each belongs to; hints belong to none.
+    asked: HashMap<OutboundRequestId, Option<u64>>,
+    next_number: u64,
+}
+
+#[derive(Default)]
+struct Plan {
+    next: Option<Instant>,
+    last: Option<Instant>,
+    failures: u32,
+    running: bool,
+}
+
+/// Why a session exists.
+pub(crate) enum Purpose {
+    /// To find out what is missing.
+    Reconcile,
+    /// To fetch one message that was announced live; whether gossipsub has been told its fate.
+    Announced { gossip: gossipsub::MessageId, len: u32, settled: bool },
+}
+
+/// What a session waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// A store job.
+    Working,
+    /// The peer's answer to a request of this kind.
+    Asking(Ask),
+    /// Room in the application's queue.
+    ForRoom,
+    /// Other sessions, which are fetching the same messages.
+    ForOthers,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Open,
+    Round,
+    Pull,
+    Chunk,
+}
+
+/// One session with one peer on one topic.
+pub(crate) struct Session {
+    pub(crate) peer: PeerId,
+    pub(crate) topic: Topic,
+    pub(crate) purpose: Purpose,
+    pub(crate) stage: Stage,
+    deadline: Instant,
+    floor: u64,
+    snapshot: Option<Arc<Snapshot>>,
+    rounds: u32,
+    surplus: usize,
+    /// Ids to ask for.
+    pub(crate) need: VecDeque<MessageId>,
+    /// Ids that the outstanding pull asks for.
+    pub(crate) asked: HashSet<MessageId>,
+    pub(crate) large: Option<Large>,
+    pub(crate) partial: Option<Partial>,
+    pub(crate) fetched: u64,
+    pub(crate) undelivered: u64,
+    /// There is more to find than this session looked for.
+    more: bool,
+}
+
+/// What a store job of a session brought.
+pub(crate) enum Outcome {
+    Floor(Result<u64, StoreError>),
+    Ready(Result<(Arc<Snapshot>, Vec<u8>), ReconcileError>),
+    Step(Result<Step, ReconcileError>),
+}
+
+/// What a session does next.
+pub(crate) enum Next {
+    Ask(Ask, Request),
+    Work(Box<dyn FnOnce() -> Outcome + Send>),
+    Wait(Stage),
+    /// It is over: all that was found was fetched.
+    Finished,
+    /// It is over before its time.
+    Failed,
+    /// It is over, and to try again would bring nothing until the peer says otherwise.
+    Pointless,
+}
+
+impl Catchup {
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.sessions.values().any(|session| session.stage == Stage::ForRoom)
+    }
+
+    fn count(&self, peer: Option<&PeerId>, announced: bool) -> usize {
+        let same = |s: &&Session| matches!(s.purpose, Purpose::Announced { .. }) == announced;
+        self.sessions.values().filter(same).filter(|s| peer.is_none_or(|peer| s.peer == *peer)).count()
+    }
+}
+
+/// When and with whom.
+impl Task {
+    /// Reconcile with a peer at this time, or as soon after as the pace allows.
+    pub(crate) fn plan(&mut self, peer: PeerId, topic: Topic, at: Instant) {
+        let pace = ms(self.config.timing.reconcile_min_ms);
+        let plan = self.catchup.plans.entry((peer, topic)).or_default();
+        let at = plan.last.map_or(at, |last| at.max(last + pace));
+        plan.next = Some(plan.next.map_or(at, |next| next.min(at)));
+    }
+
+    pub(crate) fn plan_at_once(&mut self, peer: PeerId, topic: Topic, now: Instant) {
+        self.catchup.plans.entry((peer, topic)).or_default().next = Some(now);
+    }
+
+    /// Plans periodic rounds, and tells peers of news.
+    pub(crate) fn plan_rounds(&mut self, now: Instant) {
+        let mean = ms(self.config.timing.reconcile_ms);
+        let (mut rounds, mut news) = (Vec::new(), Vec::new());
+        for (topic, state) in &mut self.topics {
+            if state.next_round <= now {
+                state.next_round = now + self.jitter.around(mean);
+                rounds.push(*topic);
+            }
+            if state.spread.is_some_and(|at| at <= now) {
+                state.spread = None;
+                news.push(*topic);
+            }
+        }
+        for topic in rounds {
+            for peer in self.some_of(self.peers_of(&topic), ROUND_PEERS) {
+                self.plan(peer, topic, now);
+            }
+        }
+        for topic in news {
+            for peer in self.some_of(self.peers_of(&topic), SPREAD_PEERS) {
+                self.hint(peer, topic);
+            }
+        }
+    }
+
+    fn hint(&mut self, peer: PeerId, topic: Topic) {
+        if self.peers.contains_key(&peer) {
+            let request = Request::Hint { topic }.encode();
+            let id = self.swarm.behaviour_mut().sync.send_request(&peer, request);
+            self.catchup.asked.insert(id, None);
+        }
+    }
+
+    /// Starts the sessions whose time has come, as far as the bounds allow.
+    pub(crate) fn start_due_sessions(&mut self, now: Instant) {
+        let due = |plan: &Plan| plan.next.filter(|next| *next <= now && !plan.running);
+        let mut keys: Vec<_> =
+            self.catchup.plans.iter().filter_map(|(key, plan)| due(plan).map(|at| (at, *key))).collect();
+        keys.sort_unstable_by_key(|(at, _)| *at);
+        for (_, (peer, topic)) in keys {
+            if !self.peers.contains_key(&peer) || !self.topics.contains_key(&topic) {
+                self.catchup.plans.remove(&(peer, topic));
+                continue;
+            }
+            if self.catchup.count(None, false) >= self.config.limits.max_sessions {
+                return;
+            }
+            if self.catchup.count(Some(&peer), false) < self.config.limits.max_sessions_per_peer {
+                self.start_session(peer, topic, now);
+            }
+        }
+    }
+
+    fn start_session(&mut self, peer: PeerId, topic: Topic, now: Instant) {
+        if let Some(plan) = self.catchup.plans.get_mut(&(peer, topic)) {
+            plan.next = None;
+            plan.last = Some(now);
+            plan.running = true;
+        }
+        self.stats.sessions_started += 1;
+        let number = self.open_session(peer, topic, Purpose::Reconcile, VecDeque::new());
+        let (store, max) = (self.store.clone(), self.config.limits.max_items);
+        let floor = move || Outcome::Floor(reconcile::floor(store.as_ref(), &topic, max));
+        self.step(number, |_, _| Next::Work(Box::new(floor)));
+    }
+
+    /// Fetches a message that a peer announced.
+    pub(crate) fn fetch_announced(
+        &mut self,
+        (topic, id): Key,
+        len: u32,
+        peer: PeerId,
+        gossip: gossipsub::MessageId,
+    ) {
+        let limits = &self.config.limits;
+        let busy = self.catchup.count(None, true) >= limits.max_sessions
+            || self.catchup.count(Some(&peer), true) >= limits.max_sessions_per_peer;
+        if busy || len as usize > limits.max_message {
+            self.settle(&gossip, &peer, MessageAcceptance::Ignore);
+            if busy {
+                self.plan(peer, topic, Instant::now());
+            }
+            return;
+        }
+        let purpose = Purpose::Announced { gossip, len, settled: false };
+        let number = self.open_session(peer, topic, purpose, VecDeque::from([id]));
+        self.step(number, Self::pull_next);
+    }
+
+    fn open_session(
+        &mut self,
+        peer: PeerId,
+        topic: Topic,
+        purpose: Purpose,
+        need: VecDeque<MessageId>,
+    ) -> u64 {
+        let number = self.catchup.next_number;
+        self.catchup.next_number += 1;
+        let session = Session {
+            peer,
+            topic,
+            purpose,
+            stage: Stage::Working,
+            deadline: Instant::now() + JOB,
+            floor: 0,
+            snapshot: None,
+            rounds: 0,
+            surplus: 0,
+            need,
+            asked: HashSet::new(),
+            large: None,
+            partial: None,
+            fetched: 0,
+            undelivered: 0,
+            more: false,
+        };
+        self.catchup.sessions.insert(number, session);
+        number
+    }
+}
+
+/// One step after the other.
+impl Task {
+    /// Runs one step of a session and does what it says.
+    pub(crate) fn step(&mut self, number: u64, step: impl FnOnce(&mut Self, &mut Session) -> Next) {
+        let Some(mut session) = self.catchup.sessions.remove(&number) else { return };
+        let next = step(self, &mut session);
+        let now = Instant::now();
+        match next {
+            Next::Ask(ask, request) => {
+                let sync = &mut self.swarm.behaviour_mut().sync;
+                let id = sync.send_request(&session.peer, request.encode());
+                self.catchup.asked.insert(id, Some(number));
+                session.asked.iter().for_each(|id| {
+                    self.catchup.in_flight.insert((session.topic, *id), number);
+                });
+                session.stage = Stage::Asking(ask);
+                session.deadline = now + ms(self.config.timing.request_timeout_ms).saturating_mul(2);
+            }
+            Next::Work(work) => {
+                self.jobs.spawn_blocking(move || Done::Session(number, work()));
+                session.stage = Stage::Working;
+                session.deadline = now + JOB;
+            }
+            Next::Wait(stage) => session.stage = stage,
+            Next::Finished => {
+                let complete = !session.more && session.undelivered == 0;
+                return self.end_session(number, session, complete, true);
+            }
+            Next::Failed => return self.end_session(number, session, false, true),
+            Next::Pointless => return self.end_session(number, session, false, false),
+        }
+        self.catchup.sessions.insert(number, session);
+    }
+
+    pub(crate) fn on_outcome(&mut self, number: u64, outcome: Outcome) {
+        self.step(number, |task, session| match outcome {
+            Outcome::Floor(Ok(floor)) => {
+                session.floor = floor;
+                Next::Ask(Ask::Open, Request::Open { topic: session.topic, floor })
+            }
+            Outcome::Ready(Ok((snapshot, frame))) => {
+                session.snapshot = Some(snapshot);
+                session.round(true, frame)
+            }
+            Outcome::Step(Ok(step)) => task.on_step(session, step),
+            Outcome::Step(Err(ReconcileError::Frame(error))) => {
+                tracing::debug!(peer = %session.peer, %error, "a bad frame");
+                task.fault(session.peer, Fault::Malformed);
+                Next::Failed
+            }
+            Outcome::Floor(Err(error)) => {
+                tracing::warn!(%error, "a session could not be started");
+                Next::Failed
+            }
+            Outcome::Ready(Err(error)) | Outcome::Step(Err(error)) => {
+                tracing::debug!(%error, "a session could not go on");
+                Next::Failed
+            }
+        });
+    }
+
+    fn on_step(&mut self, session: &mut Session, step: Step) -> Next {
+        let limits = &self.config.limits;
+        session.rounds += 1;
+        session.surplus = session.surplus.saturating_add(step.surplus);
+        session.need.extend(step.missing);
+        let full = session.need.len() >= limits.max_missing;
+        match step.next {
+            Some(frame) if !full && session.rounds < limits.max_rounds => return session.round(false, frame),
+            Some(_) if session.need.is_empty() => {
+                // An honest session finds something or comes to an end within the bound of rounds.
+                self.fault(session.peer, Fault::Endless);
+                return Next::Failed;
+            }
+            Some(_) => session.more = true,
+            None => {}
+        }
+        session.snapshot = None;
+        if session.surplus > 0 {
+            self.hint(session.peer, session.topic);
+        }
+        self.pull_next(session)
+    }
+
+    pub(crate) fn on_sync_response(&mut self, peer: PeerId, id: OutboundRequestId, response: &[u8]) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.window.solicited += response.len() as u64;
+        }
+        let Some(asked) = self.catchup.asked.remove(&id) else { return };
+        let Ok(response) = Response::decode(response) else {
+            self.fault(peer, Fault::Malformed);
+            if let Some(number) = asked {
+                self.step(number, |_, _| Next::Failed);
+            }
+            return;
+        };
+        match asked {
+            Some(number) => self.step(number, |task, session| task.on_answer(session, response)),
+            None if matches!(response, Response::Noted | Response::Refused(_)) => {}
+            None => self.fault(peer, Fault::Malformed),
+        }
+    }
+
+    fn on_answer(&mut self, session: &mut Session, response: Response) -> Next {
+        match (session.stage, response) {
+            (Stage::Asking(Ask::Open), Response::Opened { floor }) => {
+                // Below either floor something is pruned: there the two sides would differ for ever.
+                session.floor = session.floor.max(floor);
+                let (store, topic, floor) = (self.store.clone(), session.topic, session.floor);
+                let (max_items, max_frame) = (self.config.limits.max_items, self.config.limits.max_frame);
+                Next::Work(Box::new(move || {
+                    let ready = Snapshot::take(store.as_ref(), &topic, floor, max_items);
+                    Outcome::Ready(ready.and_then(|snapshot| {
+                        let frame = snapshot.initiate(max_frame)?;
+                        Ok((Arc::new(snapshot), frame))
+                    }))
+                }))
+            }
+            (Stage::Asking(Ask::Round), Response::Frame(frame)) => {
+                let Some(snapshot) = session.snapshot.clone() else { return Next::Failed };
+                let max_frame = self.config.limits.max_frame;
+                Next::Work(Box::new(move || Outcome::Step(snapshot.advance(&frame, max_frame))))
+            }
+            (Stage::Asking(Ask::Pull), Response::Bodies(offers)) => self.on_bodies(session, offers),
+            (Stage::Asking(Ask::Chunk), Response::Part { total, bytes }) => {
+                self.on_part(session, total, &bytes)
+            }
+            (Stage::Asking(Ask::Chunk), Response::Refused(Refusal::Missing)) => {
+                self.forget_partial(session);
+                session.undelivered += 1;
+                self.pull_next(session)
+            }
+            (_, Response::Refused(Refusal::UnknownTopic)) => Next::Pointless,
+            (_, Response::Refused(_)) => Next::Failed,
+            _ => {
+                self.fault(session.peer, Fault::Malformed);
+                Next::Failed
+            }
+        }
+    }
+
+    pub(crate) fn on_sync_failure(&mut self, peer: PeerId, id: OutboundRequestId, error: &OutboundFailure) {
+        if let OutboundFailure::Io(error) = error
+            && let Some(FrameError::TooLarge { .. }) = FrameError::of(error)
+        {
+            self.fault(peer, Fault::TooLarge);
+        }
+        let pointless = matches!(error, OutboundFailure::UnsupportedProtocols);
+        if let Some(Some(number)) = self.catchup.asked.remove(&id) {
+            self.step(number, |_, _| if pointless { Next::Pointless } else { Next::Failed });
+        }
+    }
+}
+
+/// The end.
+impl Task {
+    fn end_session(&mut self, number: u64, mut session: Session, complete: bool, again: bool) {
+        self.release(&mut session);
+        self.forget_partial(&mut session);
+        if session.undelivered > 0 {
+            self.fault(session.peer, Fault::NotDelivered);
+        }
+        tracing::trace!(number, peer = %session.peer, fetched = session.fetched, complete, "a session ended");
+        let (peer, topic, fetched) = (session.peer, session.topic, session.fetched);
+        let now = Instant::now();
+        match session.purpose {
+            Purpose::Announced { settled: true, .. } => {}
+            Purpose::Announced { gossip, .. } => {
+                self.settle(&gossip, &peer, MessageAcceptance::Ignore);
+                self.plan(peer, topic, now);
+            }
+            Purpose::Reconcile => {
+                self.stats.sessions_complete += u64::from(complete);
+                self.plan_after(peer, topic, complete, again, session.more && fetched > 0, now);
+                self.emit(Event::Reconciled { topic, peer, fetched, complete });
+            }
+        }
+    }
+
+    /// After a failure the next attempt comes later and later, up to the pace of the periodic rounds.
+    fn plan_after(
+        &mut self,
+        peer: PeerId,
+        topic: Topic,
+        complete: bool,
+        again: bool,
+        progress: bool,
+        now: Instant,
+    ) {
+        let timing = &self.config.timing;
+        let Some(plan) = self.catchup.plans.get_mut(&(peer, topic)) else { return };
+        plan.running = false;
+        if complete || progress {
+            plan.failures = 0;
+        } else {
+            plan.failures = plan.failures.saturating_add(1);
+        }
+        if !complete && again {
+            let factor = 1u32.checked_shl(plan.failures.min(16)).unwrap_or(u32::MAX);
+            let delay = ms(timing.reconcile_min_ms).saturating_mul(factor).min(ms(timing.reconcile_ms));
+            let at = now + delay;
+            plan.next = Some(plan.next.map_or(at, |next| next.min(at)));
+        }
+    }
+
+    /// Sessions with a peer that has gone.
+    pub(crate) fn end_sessions_with(&mut self, peer: &PeerId) {
+        self.end_sessions(|session| session.peer == *peer);
+        self.catchup.plans.retain(|(whose, _), _| whose != peer);
+    }
+
+    /// Sessions on a topic that was left.
+    pub(crate) fn end_sessions_of(&mut self, topic: &Topic) {
+        self.end_sessions(|session| session.topic == *topic);
+        self.catchup.plans.retain(|(_, which), _| which != topic);
+    }
+
+    pub(crate) fn sweep_sessions(&mut self, now: Instant) {
+        let late = |session: &Session| {
+            matches!(session.stage, Stage::Working | Stage::Asking(_)) && session.deadline <= now
+        };
+        self.end_sessions(late);
+        let sessions = &self.catchup.sessions;
+        self.catchup.asked.retain(|_, number| number.is_none_or(|number| sessions.contains_key(&number)));
+        if self.catchup.asked.len() > 16 * self.config.limits.max_sessions.max(256) {
+            // Hints that libp2p dropped without a word.
+            self.catchup.asked.retain(|_, number| number.is_some());
+        }
+    }
+
+    fn end_sessions(&mut self, which: impl Fn(&Session) -> bool) {
+        let those: Vec<_> =
+            self.catchup.sessions.iter().filter(|(_, s)| which(s)).map(|(number, _)| *number).collect();
+        those.into_iter().for_each(|number| self.step(number, |_, _| Next::Failed));
+    }
+}
+
+impl Session {
+    fn round(&self, first: bool, frame: Vec<u8>) -> Next {
+        Next::Ask(Ask::Round, Request::Round { topic: self.topic, floor: self.floor, first, frame })
+    }
+}

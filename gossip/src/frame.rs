@@ -1,0 +1,162 @@
+//! Frames on a request-response stream: a length (32 bits, big endian) and that many bytes.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use libp2p::StreamProtocol;
+use libp2p::futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use libp2p::request_response::Codec;
+use thiserror::Error;
+
+/// Why a frame was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum FrameError {
+    /// The announced length is above the bound.
+    #[error("A frame of {len} bytes was announced; at most {max} are read.")]
+    TooLarge { len: usize, max: usize },
+    /// All peers together have too much half-read.
+    #[error("Too many bytes are being read at this time.")]
+    Busy,
+}
+
+impl FrameError {
+    /// The frame error inside an I/O error, if there is one.
+    pub(crate) fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).copied()
+    }
+}
+
+/// Reads and writes opaque frames within bounds.
+#[derive(Clone)]
+pub(crate) struct FrameCodec {
+    pub(crate) max_request: usize,
+    pub(crate) max_response: usize,
+    pub(crate) reading: Reading,
+}
+
+/// How many bytes are being read at this time, over all streams of all peers.
+#[derive(Clone)]
+pub(crate) struct Reading {
+    used: Arc<AtomicUsize>,
+    max: usize,
+}
+
+impl Reading {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { used: Arc::default(), max }
+    }
+
+    fn reserve(&self, len: usize) -> Option<Reserved> {
+        let before = self.used.fetch_add(len, Ordering::AcqRel);
+        let reserved = Reserved { used: self.used.clone(), len };
+        (before.saturating_add(len) <= self.max).then_some(reserved)
+    }
+}
+
+struct Reserved {
+    used: Arc<AtomicUsize>,
+    len: usize,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.len, Ordering::AcqRel);
+    }
+}
+
+async fn read<T>(io: &mut T, max: usize, reading: &Reading) -> io::Result<Vec<u8>>
+where
+    T: AsyncRead + Unpin + Send,
+{
+    let mut len = [0u8; 4];
+    io.read_exact(&mut len).await?;
+    let len = u32::from_be_bytes(len) as usize;
+    if len > max {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, FrameError::TooLarge { len, max }));
+    }
+    let _reserved = reading.reserve(len).ok_or_else(|| io::Error::other(FrameError::Busy))?;
+    // The buffer grows with what has come, not with what was announced.
+    let mut out = Vec::with_capacity(len.min(64 * 1024));
+    io.take(len as u64).read_to_end(&mut out).await?;
+    if out.len() < len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(out)
+}
+
+async fn write<T>(io: &mut T, bytes: &[u8]) -> io::Result<()>
+where
+    T: AsyncWrite + Unpin + Send,
+{
+    let len = u32::try_from(bytes.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    io.write_all(&len.to_be_bytes()).await?;
+    io.write_all(bytes).await
+}
+
+impl Codec for FrameCodec {
+    type Protocol = StreamProtocol;
+    type Request = Vec<u8>;
+    type Response = Vec<u8>;
+
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        read(io, self.max_request, &self.reading).await
+    }
+
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    where
+        T: AsyncRead + Unpin + Send,
+    {
+        read(io, self.max_response, &self.reading).await
+    }
+
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(io, &bytes).await
+    }
+
+    async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
+    where
+        T: AsyncWrite + Unpin + Send,
+    {
+        write(io, &bytes).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::futures::executor::block_on;
+    use libp2p::futures::io::Cursor;
+
+    use super::*;
+
+    fn frame(len: u32, body: &[u8]) -> Cursor<Vec<u8>> {
+        Cursor::new([&len.to_be_bytes()[..], body].concat())
+    }
+
+    #[test]
+    fn a_frame_is_read_within_its_bound_only() {
+        let reading = Reading::new(100);
+        assert_eq!(block_on(read(&mut frame(3, b"abc"), 3, &reading)).unwrap(), b"abc");
+        let error = block_on(read(&mut frame(4, b"abcd"), 3, &reading)).unwrap_err();
+        assert_eq!(FrameError::of(&error), Some(FrameError::TooLarge { len: 4, max: 3 }));
+        let error = block_on(read(&mut frame(4, b"abc"), 4, &reading)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn what_is_being_read_is_bounded_over_all_streams_and_given_back() {
+        let reading = Reading::new(100);
+        let held = reading.reserve(98).unwrap();
+        let error = block_on(read(&mut frame(3, b"abc"), 3, &reading)).unwrap_err();
+        assert_eq!(FrameError::of(&error), Some(FrameError::Busy));
+        drop(held);
+        assert!(block_on(read(&mut frame(3, b"abc"), 3, &reading)).is_ok());
+        assert_eq!(reading.used.load(Ordering::SeqCst), 0);
+    }
+}
