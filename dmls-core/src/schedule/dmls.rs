@@ -103,7 +103,11 @@ pub struct ChildInput(Bytes);
 ///
 /// # Errors
 /// [`CryptoError::BadLength`] if `conf` is shorter than Nh, [`CryptoError::Codec`] if the context cannot be encoded.
-pub fn child_init_input(suite: Suite, conf: &Secret, child: &GroupContext) -> Result<ChildInput, CryptoError> {
+pub fn child_init_input(
+    suite: Suite,
+    conf: &Secret,
+    child: &GroupContext,
+) -> Result<ChildInput, CryptoError> {
     let x = suite.expand_with_label(conf, "child_init", &child.encoded()?, suite.nh())?;
     Ok(ChildInput(x.as_slice().into()))
 }

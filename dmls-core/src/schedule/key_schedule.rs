@@ -35,7 +35,11 @@ pub fn joiner_secret(
 ///
 /// # Errors
 /// None for secrets of Nh bytes.
-pub fn welcome_secret(suite: Suite, joiner_secret: &Secret, psk_secret: &Secret) -> Result<Secret, CryptoError> {
+pub fn welcome_secret(
+    suite: Suite,
+    joiner_secret: &Secret,
+    psk_secret: &Secret,
+) -> Result<Secret, CryptoError> {
     suite.derive_secret(&suite.extract(joiner_secret, psk_secret), "welcome")
 }
 

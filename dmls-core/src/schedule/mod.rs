@@ -26,10 +26,10 @@ pub use dmls::{
 };
 pub use group_context::GroupContext;
 pub use key_schedule::{
-    DerivedEpoch, EpochSecrets, Profile, external_init_receive, external_init_send, joiner_secret, sender_data_keys,
-    welcome_keys, welcome_secret,
+    DerivedEpoch, EpochSecrets, Profile, external_init_receive, external_init_send, joiner_secret,
+    sender_data_keys, welcome_keys, welcome_secret,
 };
 pub use psk::{PreSharedKeyId, PskError, PskType, ResumptionPskUsage, psk_secret};
 pub use ratchet::{AeadKeys, OwnKeys, RETAINED_GENERATIONS, RatchetError, RatchetType, Windows};
-pub use secret_tree::{HandshakeKeys, SecretTree};
+pub use secret_tree::{HandshakeKeys, LeafRatchets, SecretTree};
 pub use transcript::{confirmed_transcript_hash, interim_transcript_hash};

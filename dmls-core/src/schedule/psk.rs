@@ -7,8 +7,9 @@ use crate::serde_as_tls;
 use crate::suite::{CryptoError, Secret, Suite};
 
 /// `ResumptionPSKUsage` (RFC 9420 8.4): what a resumption PSK is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, TlsSize, TlsSerialize, TlsDeserializeBytes,
+)]
 #[repr(u8)]
 pub enum ResumptionPskUsage {
     /// Put in by the application.
@@ -20,8 +21,7 @@ pub enum ResumptionPskUsage {
 }
 
 /// The first part of `PreSharedKeyID` (RFC 9420 8.4): which key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 #[repr(u8)]
 pub enum PskType {
     /// A key that the application handed out.
@@ -43,8 +43,7 @@ pub enum PskType {
 }
 
 /// `PreSharedKeyID` (RFC 9420 8.4).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(TlsSize, TlsSerialize, TlsDeserializeBytes)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub struct PreSharedKeyId {
     /// Which key.
     pub psktype: PskType,

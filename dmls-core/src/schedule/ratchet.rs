@@ -157,7 +157,12 @@ impl Ratchet {
     }
 
     /// The keys of a generation. Changes nothing.
-    pub(super) fn peek(&self, suite: Suite, generation: u32, windows: Windows) -> Result<AeadKeys, RatchetError> {
+    pub(super) fn peek(
+        &self,
+        suite: Suite,
+        generation: u32,
+        windows: Windows,
+    ) -> Result<AeadKeys, RatchetError> {
         if generation >= self.next {
             self.check_ahead(generation, windows)?;
             return Ok(keys_at(suite, &self.secret, self.next, generation)?);
@@ -209,6 +214,12 @@ impl Ratchet {
         self.secret = step(suite, &self.secret, generation)?;
         self.next = generation + 1;
         Ok(OwnKeys { generation, keys })
+    }
+
+    /// Whether there is a key behind the backward window.
+    pub(super) fn has_older_than(&self, windows: Windows) -> bool {
+        let oldest = self.next.saturating_sub(windows.back);
+        self.skipped.first_key_value().is_some_and(|(generation, _)| *generation < oldest)
     }
 
     /// Deletes the keys behind the backward window.

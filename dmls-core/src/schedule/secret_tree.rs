@@ -32,12 +32,12 @@ pub struct SecretTree {
     suite: Suite,
     handshake_keys: HandshakeKeys,
     tree: Pprf,
-    leaves: Arc<BTreeMap<u32, Arc<Leaf>>>,
+    leaves: Arc<BTreeMap<LeafIndex, Arc<LeafRatchets>>>,
 }
 
-/// The ratchets of a leaf.
+/// The ratchets of one sender, as a record of their own. Opaque outside.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Leaf {
+pub struct LeafRatchets {
     handshake: Handshake,
     /// None once it was deleted.
     application: Option<Ratchet>,
@@ -50,7 +50,7 @@ enum Handshake {
     Retained(RetainedRatchet),
 }
 
-impl Leaf {
+impl LeafRatchets {
     /// The first ratchet secrets, from the leaf's node (RFC 9420 9.1).
     fn new(suite: Suite, mode: HandshakeKeys, node: &Secret) -> Result<Self, CryptoError> {
         let first = |ratchet: RatchetType| suite.expand_with_label(node, ratchet.label(), b"", suite.nh());
@@ -75,7 +75,9 @@ impl Leaf {
             (RatchetType::Application, _) => {
                 self.application.as_ref().ok_or(RatchetError::Deleted)?.peek(suite, generation, windows)
             }
-            (RatchetType::Handshake, Handshake::Consumed(ratchet)) => ratchet.peek(suite, generation, windows),
+            (RatchetType::Handshake, Handshake::Consumed(ratchet)) => {
+                ratchet.peek(suite, generation, windows)
+            }
             (RatchetType::Handshake, Handshake::Retained(ratchet)) => ratchet.peek(suite, generation),
         }
     }
@@ -116,6 +118,14 @@ impl Leaf {
             (RatchetType::Handshake, Handshake::Consumed(ratchet)) => Some(ratchet.next_generation()),
             (RatchetType::Handshake, Handshake::Retained(ratchet)) => Some(ratchet.next_generation()),
         }
+    }
+
+    fn has_older_than(&self, windows: Windows) -> bool {
+        let handshake = match &self.handshake {
+            Handshake::Consumed(ratchet) => Some(ratchet),
+            Handshake::Retained(_) => None,
+        };
+        handshake.into_iter().chain(&self.application).any(|ratchet| ratchet.has_older_than(windows))
     }
 
     fn trim(&mut self, windows: Windows) {
@@ -163,7 +173,7 @@ impl SecretTree {
         generation: u32,
         windows: Windows,
     ) -> Result<AeadKeys, RatchetError> {
-        match self.leaves.get(&leaf.0) {
+        match self.leaves.get(&leaf) {
             Some(state) => state.peek(self.suite, ratchet, generation, windows),
             None => self.unused_leaf(leaf)?.peek(self.suite, ratchet, generation, windows),
         }
@@ -199,7 +209,7 @@ impl SecretTree {
 
     /// The generation that the next own message would have; None if the keys have been deleted.
     pub fn next_generation(&self, leaf: LeafIndex, ratchet: RatchetType) -> Option<u32> {
-        match self.leaves.get(&leaf.0) {
+        match self.leaves.get(&leaf) {
             Some(state) => state.next_generation(ratchet),
             None => Some(0),
         }
@@ -219,9 +229,50 @@ impl SecretTree {
     /// Deletes the keys behind the backward window, of all leaves. It is done for one leaf by each
     /// [`SecretTree::consume`]; this is for windows that have become smaller.
     pub fn trim(&mut self, windows: Windows) {
-        for leaf in Arc::make_mut(&mut self.leaves).values_mut() {
-            Arc::make_mut(leaf).trim(windows);
+        // Leaves that stay as they are stay shared, and are not stored again.
+        if self.leaves.values().any(|leaf| leaf.has_older_than(windows)) {
+            for leaf in Arc::make_mut(&mut self.leaves).values_mut() {
+                if leaf.has_older_than(windows) {
+                    Arc::make_mut(leaf).trim(windows);
+                }
+            }
         }
+    }
+
+    /// The ratchets of each leaf that has been used: for storing each in a record of its own.
+    pub fn leaves(&self) -> impl Iterator<Item = (LeafIndex, &LeafRatchets)> {
+        self.leaves.iter().map(|(leaf, state)| (*leaf, state.as_ref()))
+    }
+
+    /// The leaves whose ratchets are not those of `before`, an earlier clone of this tree: what a step has to store,
+    /// with [`SecretTree::without_leaves`] if a leaf is new.
+    pub fn changed_leaves<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> impl Iterator<Item = (LeafIndex, &'a LeafRatchets)> {
+        let same =
+            |leaf: &LeafIndex, state| before.leaves.get(leaf).is_some_and(|old| Arc::ptr_eq(old, state));
+        let changed = self.leaves.iter().filter(move |(leaf, state)| !same(leaf, state));
+        changed.map(|(leaf, state)| (*leaf, state.as_ref()))
+    }
+
+    /// Whether leaves were punctured since `before`, an earlier clone of this tree.
+    pub fn nodes_changed(&self, before: &Self) -> bool {
+        self.tree.punctured_count() != before.tree.punctured_count()
+    }
+
+    /// The tree without the ratchets of its used leaves, to be stored apart from them. By itself it has no keys for
+    /// these leaves.
+    #[must_use]
+    pub fn without_leaves(&self) -> Self {
+        Self { leaves: Arc::default(), ..self.clone() }
+    }
+
+    /// Puts stored ratchets back.
+    #[must_use]
+    pub fn with_leaves(self, leaves: impl IntoIterator<Item = (LeafIndex, LeafRatchets)>) -> Self {
+        let leaves = leaves.into_iter().map(|(leaf, state)| (leaf, Arc::new(state))).collect();
+        Self { leaves: Arc::new(leaves), ..self }
     }
 
     /// Bytes of secrets that are held.
@@ -231,32 +282,32 @@ impl SecretTree {
     }
 
     /// The ratchets of a leaf that has not been used, derived and not kept.
-    fn unused_leaf(&self, leaf: LeafIndex) -> Result<Leaf, RatchetError> {
+    fn unused_leaf(&self, leaf: LeafIndex) -> Result<LeafRatchets, RatchetError> {
         let derivation = tree_derivation(self.suite)?;
         let node = self.tree.at_leaf(&derivation, leaf.0)?.eval().map_err(|_| RatchetError::Deleted)?;
-        Ok(Leaf::new(self.suite, self.handshake_keys, &node.as_bytes().into())?)
+        Ok(LeafRatchets::new(self.suite, self.handshake_keys, &node.as_bytes().into())?)
     }
 
     /// Changes a leaf's ratchets, or nothing if that fails. A leaf that was not used before is punctured in the tree.
     fn change<T>(
         &mut self,
         leaf: LeafIndex,
-        step: impl FnOnce(&mut Leaf) -> Result<T, RatchetError>,
+        step: impl FnOnce(&mut LeafRatchets) -> Result<T, RatchetError>,
     ) -> Result<T, RatchetError> {
-        if let Some(state) = self.leaves.get(&leaf.0) {
+        if let Some(state) = self.leaves.get(&leaf) {
             let mut state = state.as_ref().clone();
             let result = step(&mut state)?;
-            Arc::make_mut(&mut self.leaves).insert(leaf.0, Arc::new(state));
+            Arc::make_mut(&mut self.leaves).insert(leaf, Arc::new(state));
             return Ok(result);
         }
         let derivation = tree_derivation(self.suite)?;
         let mut tree = self.tree.clone();
         let node =
             tree.at_leaf_mut(&derivation, leaf.0)?.eval_and_puncture().map_err(|_| RatchetError::Deleted)?;
-        let mut state = Leaf::new(self.suite, self.handshake_keys, &node.as_bytes().into())?;
+        let mut state = LeafRatchets::new(self.suite, self.handshake_keys, &node.as_bytes().into())?;
         let result = step(&mut state)?;
         self.tree = tree;
-        Arc::make_mut(&mut self.leaves).insert(leaf.0, Arc::new(state));
+        Arc::make_mut(&mut self.leaves).insert(leaf, Arc::new(state));
         Ok(result)
     }
 }
