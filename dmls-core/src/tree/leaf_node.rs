@@ -79,6 +79,28 @@ pub enum LeafNodeSource {
     },
 }
 
+/// [`LeafNodeSource`] without its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeafSourceKind {
+    /// From a KeyPackage.
+    KeyPackage,
+    /// From an Update proposal.
+    Update,
+    /// From the path of a commit.
+    Commit,
+}
+
+impl LeafNodeSource {
+    /// Which of the three it is.
+    pub fn kind(&self) -> LeafSourceKind {
+        match self {
+            Self::KeyPackage(_) => LeafSourceKind::KeyPackage,
+            Self::Update => LeafSourceKind::Update,
+            Self::Commit { .. } => LeafSourceKind::Commit,
+        }
+    }
+}
+
 /// `LeafNode` (RFC 9420 7.2).
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub struct LeafNode {
