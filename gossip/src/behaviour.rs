@@ -60,15 +60,16 @@ pub enum ProtocolError {
 }
 
 impl Behaviour {
-    pub(crate) fn new(pair: &Keypair, config: &Config) -> Result<Self, ProtocolError> {
+    pub(crate) fn new(pair: &Keypair, config: &Config, instance: u64) -> Result<Self, ProtocolError> {
         let limits = &config.limits;
         let reading = Reading::new(limits.max_reading);
         let mdns = config
             .mdns
             .then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), pair.public().to_peer_id()));
         let memory = Some(limits.max_process_memory).filter(|max| *max > 0);
-        let identify =
-            identify::Config::new(IDENTIFY.into(), pair.public()).with_agent_version("dmls".into());
+        // A number of this run: peers see by it that an old connection belongs to an earlier life of this node.
+        let identify = identify::Config::new(IDENTIFY.into(), pair.public())
+            .with_agent_version(format!("dmls/{instance:016x}"));
         let ping = ping::Config::new()
             .with_interval(ms(config.timing.ping_ms))
             .with_timeout(ms(config.timing.ping_ms.saturating_mul(2)));

@@ -173,7 +173,7 @@ impl Task {
     fn hint(&mut self, peer: PeerId, topic: Topic) {
         if self.peers.contains_key(&peer) {
             let request = Request::Hint { topic }.encode();
-            let id = self.swarm.behaviour_mut().sync.send_request(&peer, request);
+            let id = self.swarm.behaviour_mut().sync.send_request(&peer, Ok(request));
             self.catchup.asked.insert(id, None);
         }
     }
@@ -276,7 +276,7 @@ impl Task {
         match next {
             Next::Ask(ask, request) => {
                 let sync = &mut self.swarm.behaviour_mut().sync;
-                let id = sync.send_request(&session.peer, request.encode());
+                let id = sync.send_request(&session.peer, Ok(request.encode()));
                 self.catchup.asked.insert(id, Some(number));
                 session.asked.iter().for_each(|id| {
                     self.catchup.in_flight.insert((session.topic, *id), number);

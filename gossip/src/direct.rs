@@ -9,6 +9,7 @@ use libp2p::request_response::{self, Message, OutboundFailure, OutboundRequestId
 use libp2p::{Multiaddr, PeerId};
 
 use crate::config::ms;
+use crate::frame::Incoming;
 use crate::handle::{Answer, Reply};
 use crate::task::Task;
 use crate::{Event, Fault, RequestError, RespondError, ResponseToken};
@@ -64,7 +65,7 @@ impl Task {
         request.push(kind);
         request.extend_from_slice(&body);
         let direct = &mut self.swarm.behaviour_mut().direct;
-        let id = direct.send_request_with_addresses(&peer, request, addresses);
+        let id = direct.send_request_with_addresses(&peer, Ok(request), addresses);
         self.direct.outgoing.insert(id, (reply, self.direct_deadline()));
     }
 
@@ -102,10 +103,16 @@ impl Task {
         self.swarm.behaviour_mut().direct.send_response(channel, bytes).map_err(|_| ())
     }
 
-    pub(crate) fn on_direct(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
+    pub(crate) fn on_direct(&mut self, event: request_response::Event<Incoming, Vec<u8>>) {
         match event {
             request_response::Event::Message { peer, message, .. } => match message {
-                Message::Request { request, channel, .. } => self.on_asked(peer, &request, channel),
+                Message::Request { request, channel, .. } => match request {
+                    Ok(request) => self.on_asked(peer, &request, channel),
+                    Err(error) => {
+                        let _ = self.send_direct(channel, vec![BUSY]);
+                        self.on_unread(peer, error);
+                    }
+                },
                 Message::Response { request_id, response } => {
                     if let Some(state) = self.peers.get_mut(&peer) {
                         state.window.solicited += response.len() as u64;
@@ -127,10 +134,8 @@ impl Task {
                 };
                 self.end_request(request_id, Err(error));
             }
-            request_response::Event::InboundFailure { peer, error, .. } => {
-                self.on_inbound_failure(peer, &error);
+            request_response::Event::InboundFailure { .. } | request_response::Event::ResponseSent { .. } => {
             }
-            request_response::Event::ResponseSent { .. } => {}
         }
     }
 

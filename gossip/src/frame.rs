@@ -27,6 +27,9 @@ impl FrameError {
     }
 }
 
+/// A request as it came in (one that goes out is always `Ok`).
+pub(crate) type Incoming = Result<Vec<u8>, FrameError>;
+
 /// Reads and writes opaque frames within bounds.
 #[derive(Clone)]
 pub(crate) struct FrameCodec {
@@ -96,14 +99,18 @@ where
 
 impl Codec for FrameCodec {
     type Protocol = StreamProtocol;
-    type Request = Vec<u8>;
+    type Request = Incoming;
     type Response = Vec<u8>;
 
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Incoming>
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io, self.max_request, &self.reading).await
+        // libp2p keeps a failed read of a request to itself; as a value it reaches the task, which books the fault.
+        match read(io, self.max_request, &self.reading).await {
+            Ok(bytes) => Ok(Ok(bytes)),
+            Err(error) => FrameError::of(&error).map(Err).ok_or(error),
+        }
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
@@ -113,11 +120,11 @@ impl Codec for FrameCodec {
         read(io, self.max_response, &self.reading).await
     }
 
-    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Incoming) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write(io, &bytes).await
+        write(io, &bytes.map_err(io::Error::other)?).await
     }
 
     async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>

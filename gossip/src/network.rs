@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{ConnectionId, DialError, ListenError, SwarmEvent};
+use libp2p::swarm::{ConnectionError, ConnectionId, DialError, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, mdns, ping};
 
 use crate::behaviour::BehaviourEvent;
@@ -14,9 +14,6 @@ use crate::peers::{Window, plausible};
 use crate::task::{Peer, Task};
 use crate::{DialError as Refusal, Event};
 
-/// Two peers that dial each other at once make two connections within this time. A second one later means that the
-/// peer has lost the first (it was restarted), although nobody told us.
-const SIMULTANEOUS: Duration = Duration::from_secs(4);
 /// How long `set_blocked` waits for connections to close.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -27,8 +24,9 @@ impl Task {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 self.on_connected(peer_id, connection_id, &endpoint);
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
-                self.on_closed(peer_id, connection_id, num_established);
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
+                let broken = matches!(cause, Some(ConnectionError::IO(_)));
+                self.on_closed(peer_id, connection_id, num_established, broken);
             }
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => {
                 self.on_dial_error(peer_id, &error);
@@ -54,7 +52,7 @@ impl Task {
             BehaviourEvent::Sync(event) => self.on_sync(event),
             BehaviourEvent::Direct(event) => self.on_direct(event),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
-                self.on_identified(peer_id, info.listen_addrs);
+                self.on_identified(peer_id, info);
             }
             BehaviourEvent::Ping(ping::Event { connection, result: Err(ping::Failure::Timeout), .. }) => {
                 self.swarm.close_connection(connection);
@@ -75,14 +73,7 @@ impl Task {
         let now = Instant::now();
         self.known.connected(&peer);
         if let Some(state) = self.peers.get_mut(&peer) {
-            let oldest = state.connections.iter().map(|(_, since)| *since).min();
             state.connections.push((connection, now));
-            let stale = oldest.is_some_and(|since| now.saturating_duration_since(since) > SIMULTANEOUS);
-            if stale && endpoint.is_listener() {
-                // Gossipsub says what it subscribes to on the first connection only, so a restarted peer would never
-                // learn it on the new one. All are closed; both sides dial again at once.
-                let _ = self.swarm.disconnect_peer_id(peer);
-            }
             return;
         }
         let address = endpoint.get_remote_address().clone();
@@ -91,6 +82,7 @@ impl Task {
             address: address.clone(),
             connections: vec![(connection, now)],
             listens: Vec::new(),
+            instance: None,
             topics: HashSet::new(),
             window: Window::new(now, received),
         };
@@ -99,12 +91,15 @@ impl Task {
         self.emit(Event::PeerConnected { peer, address });
     }
 
-    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId, left: u32) {
+    fn on_closed(&mut self, peer: PeerId, connection: ConnectionId, left: u32, broken: bool) {
         let now = Instant::now();
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let since = state.connections.iter().find(|(id, _)| *id == connection).map_or(now, |(_, at)| *at);
         state.connections.retain(|(id, _)| *id != connection);
         if left > 0 {
+            if broken && state.connections.iter().all(|(_, at)| *at > since) {
+                self.start_over(peer);
+            }
             return;
         }
         if let Some(state) = self.peers.remove(&peer) {
@@ -122,6 +117,15 @@ impl Task {
         self.answer_closed(now);
     }
 
+    /// Closes all connections with a peer that has lost the older ones (it was restarted), although nobody told us.
+    /// Gossipsub says what it subscribes to on the first connection only: on a later one a restarted peer would never
+    /// learn it. Both sides dial again at once.
+    fn start_over(&mut self, peer: PeerId) {
+        tracing::debug!(%peer, "a peer was restarted");
+        // An error means that it is not connected any more.
+        let _ = self.swarm.disconnect_peer_id(peer);
+    }
+
     fn on_dial_error(&mut self, peer: Option<PeerId>, error: &DialError) {
         if matches!(error, DialError::Denied { .. }) {
             self.stats.denied += 1;
@@ -137,11 +141,13 @@ impl Task {
         }
     }
 
-    fn on_identified(&mut self, peer: PeerId, claimed: Vec<Multiaddr>) {
+    fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
         let max = self.config.limits.max_addresses_per_peer;
-        if let Some(state) = self.peers.get_mut(&peer) {
-            let met_at = &state.address;
-            state.listens = claimed.into_iter().filter(|a| plausible(a, met_at)).take(max).collect();
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let met_at = &state.address;
+        state.listens = info.listen_addrs.into_iter().filter(|a| plausible(a, met_at)).take(max).collect();
+        if state.instance.replace(info.agent_version.clone()).is_some_and(|old| old != info.agent_version) {
+            self.start_over(peer);
         }
     }
 

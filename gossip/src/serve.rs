@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
-use libp2p::request_response::{self, InboundFailure, Message, ResponseChannel};
+use libp2p::request_response::{self, Message, ResponseChannel};
 
-use crate::frame::FrameError;
+use crate::frame::{FrameError, Incoming};
 use crate::reconcile::{self, ReconcileError, Snapshot};
 use crate::task::{Done, Task};
 use crate::wire::{Offer, Refusal, Request, Response};
@@ -59,10 +59,16 @@ impl Serving {
 }
 
 impl Task {
-    pub(crate) fn on_sync(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
+    pub(crate) fn on_sync(&mut self, event: request_response::Event<Incoming, Vec<u8>>) {
         match event {
             request_response::Event::Message { peer, message, .. } => match message {
-                Message::Request { request, channel, .. } => self.on_sync_request(peer, &request, channel),
+                Message::Request { request, channel, .. } => match request {
+                    Ok(request) => self.on_sync_request(peer, &request, channel),
+                    Err(error) => {
+                        self.refuse(channel, error.refusal());
+                        self.on_unread(peer, error);
+                    }
+                },
                 Message::Response { request_id, response } => {
                     self.on_sync_response(peer, request_id, &response);
                 }
@@ -70,17 +76,14 @@ impl Task {
             request_response::Event::OutboundFailure { peer, request_id, error, .. } => {
                 self.on_sync_failure(peer, request_id, &error);
             }
-            request_response::Event::InboundFailure { peer, error, .. } => {
-                self.on_inbound_failure(peer, &error);
+            request_response::Event::InboundFailure { .. } | request_response::Event::ResponseSent { .. } => {
             }
-            request_response::Event::ResponseSent { .. } => {}
         }
     }
 
-    pub(crate) fn on_inbound_failure(&mut self, peer: PeerId, error: &InboundFailure) {
-        if let InboundFailure::Io(error) = error
-            && let Some(FrameError::TooLarge { .. }) = FrameError::of(error)
-        {
+    /// A request was not read.
+    pub(crate) fn on_unread(&mut self, peer: PeerId, error: FrameError) {
+        if let FrameError::TooLarge { .. } = error {
             self.fault(peer, Fault::TooLarge);
         }
     }
@@ -156,6 +159,15 @@ impl Task {
     fn send(&mut self, channel: Channel, response: Vec<u8>) {
         if self.swarm.behaviour_mut().sync.send_response(channel, response).is_err() {
             tracing::trace!("a peer went away before its answer");
+        }
+    }
+}
+
+impl FrameError {
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::TooLarge { .. } => Refusal::Malformed,
+            Self::Busy => Refusal::Busy,
         }
     }
 }

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::behaviour::{Behaviour, BehaviourEvent, ProtocolError};
+use crate::bounded::Jitter;
 use crate::config::ms;
 use crate::event::EventQueue;
 use crate::meter::Meter;
@@ -64,7 +65,8 @@ impl Gossip {
         let settings = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(ms(config.timing.idle_ms))
             .with_max_negotiating_inbound_streams(config.limits.max_streams_per_connection);
-        let mut swarm = Swarm::new(transport, Behaviour::new(&pair, &config)?, local, settings);
+        let instance = Jitter::new().below(u64::MAX);
+        let mut swarm = Swarm::new(transport, Behaviour::new(&pair, &config, instance)?, local, settings);
         let early = listen(&mut swarm, &config.listen).await?;
 
         let (queue, events) = EventQueue::new(config.limits.max_events, config.limits.max_event_bytes);

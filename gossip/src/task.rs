@@ -39,6 +39,8 @@ pub(crate) struct Peer {
     pub(crate) connections: Vec<(ConnectionId, Instant)>,
     /// Where it says that it listens, filtered.
     pub(crate) listens: Vec<Multiaddr>,
+    /// What it calls itself: differs from one run of a peer to the next.
+    pub(crate) instance: Option<String>,
     /// All topics it has told us.
     pub(crate) topics: HashSet<Topic>,
     pub(crate) window: Window,
