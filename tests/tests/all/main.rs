@@ -1,0 +1,1 @@
+//! All cross-crate tests but the vectors, in one binary: one module a subject.
