@@ -1,1 +1,118 @@
-//! A DMLS group: a sans-IO state machine over a history of epochs (DESIGN 4.7, 4.8).
+//! A DMLS group: a sans-IO state machine over a history of epochs (DESIGN 4.3 to 4.8).
+//!
+//! **What it does.** [`Group::handle`] takes messages, ticks and news of reconciliation; [`Group::send`] and its
+//! neighbours do what the user asks. Each gives a [`Step`]: the next state, the [`Changes`] to store, and the
+//! [`Effect`]s to carry out after that. Every input gets a [`Disposition`]. What a commit may have as its child is
+//! derived, verified, and only then punctured, in one step.
+//!
+//! **What it never does.** It changes nothing in place: a step that is dropped, or that the store refuses, has not
+//! happened. It derives nothing twice, and it chooses a branch nowhere but in [`crate::history`].
+//!
+//! **How to drive it.**
+//! ```text
+//! let step = group.handle(Input::Message(bytes), now_ms, rng);
+//! let (disposition, effects) = step.commit(&mut store, &mut group)?;   // store first, then memory
+//! for effect in effects { ... }                                         // publish, deliver, tell
+//! // at group.next_deadline(): group.handle(Input::Tick, now_ms, rng)
+//! ```
+
+mod act;
+mod client;
+mod handshake;
+mod load;
+mod look;
+mod options;
+mod receive;
+mod records;
+mod replay;
+mod retention;
+mod settle;
+mod speak;
+mod state;
+mod step;
+mod store;
+#[cfg(test)]
+mod tests;
+mod timers;
+mod transaction;
+mod view;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
+use rpds::RedBlackTreeMapSync;
+
+pub use act::ActionError;
+pub use client::{Client, ClientError, ClientRecord, JoinError, KeyPackageInfo, NewKeyPackage, inspect_key_package};
+pub use load::LoadError;
+pub use look::group_ids;
+pub use options::{GroupOptions, limits};
+pub use records::Value;
+pub use replay::{ReplayError, Replayed};
+pub use speak::SpeakError;
+pub use state::{Place, State};
+pub use step::{Disposition, Effect, Event, Missing, Step};
+pub use store::{Changes, GroupId, Key, MemoryStore, MessageId, Store, StoreError, Table};
+pub use view::{ChildView, EpochView, ForkView, GroupView, HistoryView, Standing};
+pub use waiting::{Reason, Waiting};
+
+use crate::codec::Bytes;
+use crate::epoch::Epoch;
+use crate::history::History;
+use crate::schedule::{EpochId, InitPprf};
+use crate::suite::Suite;
+use transaction::Transaction;
+use waiting::WaitingRoom;
+
+/// Something that a group is told.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// A message of the group, from whomever.
+    Message(&'a [u8]),
+    /// Time has passed.
+    Tick,
+    /// A reconciliation with a peer has found nothing missing.
+    Reconciled,
+}
+
+/// The keys of a retained epoch.
+#[derive(Clone)]
+struct Keys {
+    epoch: Arc<Epoch>,
+    init: Arc<InitPprf>,
+}
+
+/// A group as this client knows it. Cheap to clone.
+#[derive(Clone)]
+pub struct Group {
+    id: GroupId,
+    suite: Suite,
+    options: Arc<GroupOptions>,
+    history: History,
+    /// Every epoch of the history has its keys.
+    keys: BTreeMap<EpochId, Keys>,
+    /// The messages in the log with their epoch numbers.
+    log: RedBlackTreeMapSync<MessageId, u64>,
+    waiting: WaitingRoom,
+    /// Key packages whose Welcome has not been delivered.
+    welcomes: BTreeSet<Bytes>,
+    state: State,
+}
+
+impl Group {
+    /// Takes an input. Never fails: the step's disposition says what became of a message.
+    pub fn handle(&self, input: Input<'_>, now_ms: u64, rng: &mut dyn CryptoRng) -> Step {
+        let mut transaction = Transaction::new(self, now_ms, rng);
+        let disposition = match input {
+            Input::Message(bytes) => Some(transaction.message(bytes)),
+            Input::Tick => None,
+            Input::Reconciled => {
+                transaction.reconciled();
+                None
+            }
+        };
+        transaction.finish(disposition)
+    }
+}

@@ -1,10 +1,13 @@
 //! What a step gives: the next state, what to store, what to do, and what became of the input (DESIGN 4.7, 4.8).
 
+use serde::{Deserialize, Serialize};
+
 use super::Group;
 use super::store::{Changes, MessageId, Store, StoreError};
 use crate::codec::Bytes;
+use crate::history::{Member, Operation};
 use crate::schedule::{CommitId, EpochId};
-use crate::tree::{Credential, LeafIndex};
+use crate::tree::LeafIndex;
 
 /// The result of an input or a call. Nothing has happened until [`Step::commit`] has stored it.
 pub struct Step {
@@ -84,7 +87,50 @@ pub enum Disposition {
 }
 
 /// What a pending message waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Missing {
+    /// An epoch that this node does not know.
+    Epoch(EpochId),
+    /// A proposal that a commit names by reference.
+    Proposal(Bytes),
+    /// Earlier messages of the same sender: its generation is ahead of the window.
+    Generation {
+        /// The sender.
+        sender: LeafIndex,
+        /// The message's generation.
+        generation: u32,
+    },
+}
+
+/// Something to tell the application.
+    Event(Event),
+}
+
+/// What became of an input message. Every input gets one.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disposition {
+    /// It took effect.
+    Applied,
+    /// It had taken effect before.
+    Duplicate,
+    /// It waits, stored, for something that has not come yet.
+    Pending {
+        /// What it waits for.
+        missing: Missing,
+    },
+    /// It can never take effect.
+    Rejected {
+        /// The rule that it breaks, as a sentence.
+        rule: String,
+    },
+    /// It belongs to an epoch that this node has deleted.
+    Expired,
+    /// It is stored, and its turn comes later: too many others compete with it (DESIGN 4.7).
+    Quarantined,
+}
+
+/// What a pending message waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Missing {
     /// An epoch that this node does not know.
     Epoch(EpochId),

@@ -217,6 +217,12 @@ pub trait Store {
     /// # Errors
     /// [`StoreError`].
     fn scan(&self, prefix: &Key) -> Result<Vec<(Key, Value)>, StoreError>;
+
+    /// The places of [`Store::scan`] behind `prefix.bytes`, without the records.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn places(&self, prefix: &Key) -> Result<Vec<Vec<u8>>, StoreError>;
 }
 
 /// A [`Store`] in memory, for tests and simulations. It can be told to fail.
@@ -260,5 +266,10 @@ impl Store for MemoryStore {
         let from = self.records.range(prefix.clone()..);
         let same = from.take_while(|(key, _)| key.table == prefix.table && key.bytes.starts_with(&prefix.bytes));
         Ok(same.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn places(&self, prefix: &Key) -> Result<Vec<Vec<u8>>, StoreError> {
+        let behind = |key: Key| key.bytes.get(prefix.bytes.len()..).unwrap_or_default().to_vec();
+        Ok(self.scan(prefix)?.into_iter().map(|(key, _)| behind(key)).collect())
     }
 }

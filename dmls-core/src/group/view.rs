@@ -1,8 +1,8 @@
 //! What a group looks like from outside: no secret, no reference into the state.
 
-use super::step::{Member, Operation};
 use super::store::GroupId;
 use crate::codec::Bytes;
+use crate::history::{Member, Operation};
 use crate::schedule::{CommitId, EpochId};
 use crate::tree::LeafIndex;
 

@@ -82,6 +82,15 @@ impl Decision {
     }
 }
 
+/// How many known children have smaller keys than a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Before {
+    /// Of anybody.
+    pub all: usize,
+    /// Of the same committer.
+    pub of_member: usize,
+}
+
 /// `rank(m) = (leaf index - epoch number) mod number of leaves`.
 pub(super) fn rank(leaf: LeafIndex, number: u64, width: u32) -> u64 {
     let width = u64::from(width.max(1));
@@ -123,6 +132,28 @@ impl HistoryEpoch {
         });
         let electors = self.electors.len();
         Decision { ranked: ranked.collect(), electors, silent: electors - once.len(), void }
+    }
+
+    /// How many known children come before a commit that is not known yet. What it does is not known either, so its
+    /// class is taken to be 1.
+    pub fn children_before(&self, committer: LeafIndex, commit: &CommitId) -> Before {
+        let decision = self.decision();
+        let weight = |commit: &CommitId| decision.ranked.iter().find(|c| c.commit == *commit).map_or(0, |c| c.weight);
+        let void = decision.void.contains(committer);
+        let rank = if void { u64::MAX } else { rank(committer, self.number, self.width) };
+        let key = ChoiceKey { weight: Reverse(weight(commit)), class: 1, rank, commit: commit.clone() };
+        let before = self.children.iter().filter(|(id, _)| self.choice_key(id, weight(id), &decision.void) < key);
+        before.fold(Before { all: 0, of_member: 0 }, |sum, (_, child)| Before {
+            all: sum.all + 1,
+            of_member: sum.of_member + usize::from(child.committer == committer),
+        })
+    }
+
+    /// How many electors come before a leaf in rank order.
+    pub fn place_by_rank(&self, leaf: LeafIndex) -> u64 {
+        let own = rank(leaf, self.number, self.width);
+        let before = self.electors.iter().filter(|other| rank(*other, self.number, self.width) < own);
+        u64::try_from(before.count()).unwrap_or(u64::MAX)
     }
 
     fn choice_key(&self, commit: &CommitId, weight: usize, void: &LeafSet) -> ChoiceKey {

@@ -104,6 +104,7 @@ impl History {
         }
         if let Some(parent) = self.epoch_mut(at) {
             parent.written_off.remove(&commit);
+            parent.unseen.remove(&commit);
             parent.children.insert(commit, child);
         }
         Ok(())

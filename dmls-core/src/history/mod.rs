@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use choice::{Decision, Head, RankedChild};
+pub use choice::{Before, Decision, Head, RankedChild};
 pub use leaf_set::LeafSet;
 pub use summary::{Member, Operation, Summary};
 
@@ -70,6 +70,8 @@ pub struct OwnMarks {
     pub first_sent: Option<CommitId>,
     /// Whether it has sent a handshake message in the epoch.
     pub acknowledged: bool,
+    /// Whether it has told the application that the epoch's commit is not in effect.
+    pub reported_lost: bool,
 }
 
 /// One epoch of the history: facts and evidence, no keys.
@@ -91,8 +93,12 @@ pub struct HistoryEpoch {
     pub named: BTreeMap<CommitId, LeafSet>,
     /// Named children that nobody could produce in time: votes for them count as void until one comes.
     pub written_off: BTreeSet<CommitId>,
+    /// Named children that are not known, with the reconciled time, in milliseconds, when each was first named.
+    pub unseen: BTreeMap<CommitId, u64>,
     /// Leaves that have sent any message in it.
     pub spoken: LeafSet,
+    /// Reconciled time, in milliseconds, when it became known: its age counts from then.
+    pub born: u64,
     /// Since when it fulfils all else that *closed* asks for; Unix milliseconds.
     pub settled_since: Option<u64>,
     /// What this client has said here.
@@ -119,7 +125,9 @@ impl HistoryEpoch {
             children: BTreeMap::new(),
             named: BTreeMap::new(),
             written_off: BTreeSet::new(),
+            unseen: BTreeMap::new(),
             spoken: LeafSet::default(),
+            born: 0,
             settled_since: None,
             own: OwnMarks::default(),
             messages: 0,

@@ -1,0 +1,314 @@
+//! What the user does: send, invite, remove, refresh, leave.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::handshake::{NewChild, removed_by};
+use super::options::limits;
+use super::records::Value;
+use super::speak::{SpeakError, other_tips};
+use super::state::Place;
+use super::step::{Effect, Step};
+use super::store::{Key, Table};
+use super::transaction::Transaction;
+use super::{Group, Keys};
+use crate::codec::{Bytes, CodecError, encode};
+use crate::epoch::{CommitRequest, CreateError, InitSource, NoPolicy, NoPsks, Padding};
+use crate::framing::{
+    Add, Content, DmlsApplication, DmlsEpochInfo, DmlsError, DmlsJoin, KeyPackage, KeyPackageError, KeyPackagePolicy,
+    MlsMessage, MlsMessageBody, Proposal, ProposalRef, Remove,
+};
+use crate::schedule::{DmlsKeyError, EpochId, GroupContext, RatchetType, child_init_input};
+use crate::suite::{CryptoError, Secret, Strictness};
+use crate::tree::{Extensions, LeafIndex};
+use rand_core::CryptoRng;
+
+/// Why a call did nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ActionError {
+    /// The winning branch has removed this client, or it cannot enter it.
+    #[error("This client is not in the group any more; somebody has to invite it again.")]
+    NotAMember,
+    /// The payload is too large.
+    #[error("The payload has {0} bytes; at most 1 MiB can be sent in one message.")]
+    PayloadTooLarge(usize),
+    /// The key package is malformed.
+    #[error("The key package cannot be read: {0}")]
+    KeyPackageEncoding(#[from] CodecError),
+    /// The bytes are another message than a key package.
+    #[error("The message is not a key package.")]
+    NotAKeyPackage,
+    /// The key package is not valid.
+    #[error("The key package is not valid: {0}")]
+    KeyPackage(#[from] KeyPackageError),
+    /// Too many at once.
+    #[error("At most 256 members can be added at once.")]
+    TooManyAdds,
+    /// There is nobody on that leaf.
+    #[error("There is no member on leaf {0}.")]
+    NoSuchMember(LeafIndex),
+    /// This client cannot remove itself by a commit of its own.
+    #[error("A member cannot remove itself; leave the group instead.")]
+    OwnRemoval,
+    /// This client has voted or committed in this epoch already, and may do so once only.
+    #[error("This client has already chosen a child of this epoch; wait until the group has decided.")]
+    AlreadyCommitted,
+    /// The only member has nobody who could remove it.
+    #[error("The only member of a group cannot leave it; delete the group instead.")]
+    OnlyMember,
+    /// The client has asked to leave already.
+    #[error("This client has already asked to leave.")]
+    AlreadyLeaving,
+    /// The commit could not be made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The message could not be made.
+    #[error(transparent)]
+    Speak(#[from] SpeakError),
+    /// The profile's extension could not be made.
+    #[error(transparent)]
+    Profile(#[from] DmlsError),
+    /// The child's secret could not be derived.
+    #[error(transparent)]
+    Key(#[from] DmlsKeyError),
+    /// A cryptographic operation failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// The commit is not valid in the history.
+    #[error("The commit could not be recorded: {0}")]
+    Record(String),
+}
+
+impl Group {
+    /// Sends an application message in the head.
+    ///
+    /// # Errors
+    /// [`ActionError`]; then nothing has changed.
+    pub fn send(&self, payload: &[u8], now_ms: u64, rng: &mut dyn CryptoRng) -> Result<Step, ActionError> {
+        if payload.len() > limits::PAYLOAD_BYTES {
+            return Err(ActionError::PayloadTooLarge(payload.len()));
+        }
+        let mut transaction = Transaction::new(self, now_ms, rng);
+        let head = transaction.member_head()?;
+        let keys = transaction.keys_of(&head)?;
+        let data = DmlsApplication {
+            generation: keys.epoch.next_generation(RatchetType::Application),
+            heads: other_tips(&self.history, &head),
+            payload: payload.into(),
+        };
+        transaction.seal(&head, Content::Application(encode(&data)?.into()))?;
+        transaction.mark_sent(&head);
+        let own = keys.epoch.own_leaf();
+        transaction.evidence |= transaction.group.history.record_spoken(&head, own).unwrap_or(false);
+        if let Some(record) = transaction.group.history.epoch_mut(&head) {
+            record.messages += 1;
+        }
+        Ok(transaction.finish(None))
+    }
+
+    /// Adds the makers of these key packages (encoded `MLSMessage`s) by a commit, at once.
+    ///
+    /// # Errors
+    /// [`ActionError`]; then nothing has changed.
+    pub fn invite(
+        &self,
+        key_packages: &[Vec<u8>],
+        now_ms: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Step, ActionError> {
+        if key_packages.len() > limits::ADDS {
+            return Err(ActionError::TooManyAdds);
+        }
+        let add = |bytes: &Vec<u8>| -> Result<Proposal, ActionError> {
+            let key_package = read_key_package(bytes)?;
+            // Whoever adds checks the lifetime; whoever receives the commit does not (DESIGN 4.4).
+            let now = Some(now_ms / 1000);
+            let policy = KeyPackagePolicy { strictness: Strictness::Canonical, now, allow_last_resort: false };
+            key_package.validate(&policy)?;
+            Ok(Proposal::Add(Add { key_package: Box::new(key_package) }))
+        };
+        let proposals = key_packages.iter().map(add).collect::<Result<_, _>>()?;
+        self.commit_now(proposals, now_ms, rng)
+    }
+
+    /// Removes a member by a commit, at once.
+    ///
+    /// # Errors
+    /// [`ActionError`]; then nothing has changed.
+    pub fn remove(&self, leaf: LeafIndex, now_ms: u64, rng: &mut dyn CryptoRng) -> Result<Step, ActionError> {
+        let epoch = &self.keys.get(&self.state.head).ok_or(SpeakError::NoKeys)?.epoch;
+        if leaf == epoch.own_leaf() {
+            return Err(ActionError::OwnRemoval);
+        }
+        if epoch.leaf(leaf).is_none() {
+            return Err(ActionError::NoSuchMember(leaf));
+        }
+        self.commit_now(vec![Proposal::Remove(Remove { removed: leaf })], now_ms, rng)
+    }
+
+    /// Replaces this client's keys by a commit, at once.
+    ///
+    /// # Errors
+    /// [`ActionError`]; then nothing has changed.
+    pub fn refresh(&self, now_ms: u64, rng: &mut dyn CryptoRng) -> Result<Step, ActionError> {
+        self.commit_now(Vec::new(), now_ms, rng)
+    }
+
+    /// Asks to be removed. Another member commits that in its turn; [`super::Event::Removed`] says when it is so.
+    ///
+    /// # Errors
+    /// [`ActionError`]; then nothing has changed.
+    pub fn leave(&self, now_ms: u64, rng: &mut dyn CryptoRng) -> Result<Step, ActionError> {
+        let mut transaction = Transaction::new(self, now_ms, rng);
+        let head = transaction.member_head()?;
+        if transaction.group.state.leaving {
+            return Err(ActionError::AlreadyLeaving);
+        }
+        if transaction.keys_of(&head)?.epoch.tree().member_count() < 2 {
+            return Err(ActionError::OnlyMember);
+        }
+        transaction.group.state.leaving = true;
+        transaction.propose_own_removal(&head)?;
+        Ok(transaction.finish(None))
+    }
+
+    fn commit_now(
+        &self,
+        proposals: Vec<Proposal>,
+        now_ms: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Step, ActionError> {
+        let mut transaction = Transaction::new(self, now_ms, rng);
+        transaction.commit_on_head(proposals)?;
+        Ok(transaction.finish(None))
+    }
+
+    /// Forgets a Welcome that has been delivered.
+    pub fn welcome_delivered(&self, key_package: &Bytes) -> Step {
+        let mut group = self.clone();
+        group.welcomes.remove(key_package);
+        let mut changes = super::Changes::default();
+        changes.delete(Key::named(Table::Welcomes, &self.id, key_package.as_slice()));
+        Step { group, changes, effects: Vec::new(), disposition: None }
+    }
+}
+
+/// Reads a key package from an `MLSMessage`.
+pub(super) fn read_key_package(bytes: &[u8]) -> Result<KeyPackage, ActionError> {
+    match MlsMessage::from_bytes(bytes)?.body {
+        MlsMessageBody::KeyPackage(key_package) => Ok(key_package),
+        _ => Err(ActionError::NotAKeyPackage),
+    }
+}
+
+impl Transaction<'_> {
+    /// The head, if this client is a member of it and may speak.
+    pub(super) fn member_head(&self) -> Result<EpochId, ActionError> {
+        match self.group.state.place {
+            Place::Member => Ok(self.group.state.head.clone()),
+            Place::Outside { .. } => Err(ActionError::NotAMember),
+        }
+    }
+
+    /// Proposes this client's own removal in an epoch.
+    pub(super) fn propose_own_removal(&mut self, epoch: &EpochId) -> Result<(), ActionError> {
+        let keys = self.keys_of(epoch)?;
+        let removed = keys.epoch.own_leaf();
+        let padding = Padding(self.group.options.padding);
+        let content = Content::Proposal(Proposal::Remove(Remove { removed }));
+        let (next, message, content) =
+            keys.epoch.seal(content, Bytes::default(), padding, false, self.rng).map_err(SpeakError::from)?;
+        let (next, _) = next.with_proposal(&content).map_err(|error| ActionError::Record(error.to_string()))?;
+        self.group.keys.insert(epoch.clone(), Keys { epoch: Arc::new(next), init: keys.init });
+        self.publish(epoch, message)?;
+        self.mark_sent(epoch);
+        Ok(())
+    }
+
+    /// Commits these proposals, and those that wait in the head, with a new path: the child is made and the parent
+    /// punctured before the first byte leaves (DESIGN 4.3).
+    pub(super) fn commit_on_head(&mut self, proposals: Vec<Proposal>) -> Result<(), ActionError> {
+        let head = self.member_head()?;
+        if self.group.history.epoch(&head).is_none_or(|record| record.own.named.is_some()) {
+            return Err(ActionError::AlreadyCommitted);
+        }
+        let meta = self.meta(&head).map_err(ActionError::Speak)?;
+        let keys = self.keys_of(&head)?;
+        let references = self.committable(&keys, &proposals);
+        let suite = self.group.suite;
+        let puncturing = self.group.options.puncturing;
+        let mut init = keys.init.as_ref().clone();
+        let info = |child: Option<&EpochId>| group_info_extensions(&head, child);
+        let created = {
+            let mut evaluate = |conf: &Secret, context: &GroupContext| {
+                let x = child_init_input(suite, conf, context)?;
+                if puncturing { init.evaluate_and_puncture(&x) } else { init.evaluate(&x) }
+            };
+            let mut request = CommitRequest::new(&NoPsks, &NoPolicy);
+            request.proposals = proposals;
+            request.references = references;
+            request.path = true;
+            request.meta = Some(meta);
+            request.padding = Padding(self.group.options.padding);
+            request.welcome_tree = true;
+            request.group_info_extensions = &info;
+            keys.epoch.create_commit(request, InitSource::Dmls(&mut evaluate), self.rng)?
+        };
+        let dmls = created.dmls.ok_or(ActionError::NotAMember)?;
+        let child = Keys { epoch: Arc::new(created.child), init: Arc::new(dmls.parent_init) };
+        let parent_keys = Keys { epoch: Arc::new(created.parent), init: Arc::new(init) };
+        let added: Vec<Bytes> = created.public.added.iter().map(|added| added.reference.clone()).collect();
+        self.publish(&head, created.message)?;
+        self.mark_handshake(&head);
+        let new = NewChild {
+            parent: head.clone(),
+            parent_keys,
+            commit: created.public,
+            child: Ok((dmls.dmls_epoch, child)),
+        };
+        if let super::receive::Outcome::Rejected(rule) = self.add_child(new, Some(())) {
+            return Err(ActionError::Record(rule));
+        }
+        let own = keys.epoch.own_leaf();
+        self.evidence |= self.group.history.record_spoken(&head, own).unwrap_or(false);
+        if let Some(welcome) = created.welcome {
+            self.deliver(&added, encode(&MlsMessage::new(MlsMessageBody::Welcome(welcome)))?);
+        }
+        Ok(())
+    }
+
+    /// The proposals of the head that this client may commit beside `proposals`: removals of others.
+    fn committable(&self, keys: &Keys, proposals: &[Proposal]) -> Vec<ProposalRef> {
+        let own = keys.epoch.own_leaf();
+        let mut taken = removed_by(proposals.iter());
+        let mut references = Vec::new();
+        for (reference, proposal) in keys.epoch.proposals().iter() {
+            if let Proposal::Remove(remove) = proposal
+                && remove.removed != own
+                && keys.epoch.leaf(remove.removed).is_some()
+                && taken.insert(remove.removed)
+            {
+                references.push(reference.clone());
+            }
+        }
+        references
+    }
+
+    /// Stores a Welcome for everybody who was added, until each has it.
+    fn deliver(&mut self, key_packages: &[Bytes], bytes: Vec<u8>) {
+        for key_package in key_packages {
+            let key = Key::named(Table::Welcomes, &self.group.id, key_package.as_slice());
+            self.changes.put(key, Value::Welcome(bytes.clone().into()));
+            self.group.welcomes.insert(key_package.clone());
+            self.effects.push(Effect::Welcome { key_package: key_package.clone(), bytes: bytes.clone() });
+        }
+    }
+}
+
+/// What a joiner must know of the history (DESIGN 4.3).
+fn group_info_extensions(parent: &EpochId, child: Option<&EpochId>) -> Result<Extensions, DmlsError> {
+    let Some(child) = child else { return Ok(Extensions::default()) };
+    let join = DmlsJoin { parent: parent.0.clone(), merged_tips: Vec::new(), added_in: Bytes::default() };
+    Ok(Extensions(vec![DmlsEpochInfo { dmls_epoch: child.0.clone(), join }.to_extension()?]))
+}

@@ -1,0 +1,348 @@
+//! The identity of a client: its key packages, and how it comes into groups.
+
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::act::{ActionError, read_key_package};
+use super::options::GroupOptions;
+use super::records::Value;
+use super::state::State;
+use super::step::{Event, Step};
+use super::store::{Changes, GroupId, Key, Store, StoreError, Table};
+use super::transaction::Transaction;
+use super::{Group, Keys};
+use crate::codec::{Bytes, CodecError};
+use crate::epoch::{CreateError, Epoch, Founder, NoPolicy, NoPsks, WelcomeError, join};
+use crate::framing::{
+    DmlsEpochInfo, DmlsError, DmlsProfile, KeyPackageBuilder, KeyPackageBundle, MlsMessage, MlsMessageBody, Welcome,
+};
+use crate::history::{History, HistoryEpoch, LeafSet};
+use crate::schedule::DmlsSecrets;
+use crate::suite::{CipherSuite, CryptoError, SignaturePrivateKey, Suite};
+use crate::tree::{
+    Capabilities, Credential, CredentialType, ExtensionType, Extensions, LeafTemplate, Lifetime, ProposalType,
+    ProtocolVersion, RequiredCapabilities,
+};
+
+/// Why a client could not be made, or a group not begun.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ClientError {
+    /// The name is empty or too long.
+    #[error("A name has 1 to 64 bytes.")]
+    BadIdentity,
+    /// A cryptographic operation failed.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// The group could not be made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The profile is not valid.
+    #[error(transparent)]
+    Profile(#[from] DmlsError),
+    /// Something could not be encoded.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+}
+
+/// Why a group could not be joined. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum JoinError {
+    /// The bytes are no Welcome.
+    #[error("The message is not a Welcome.")]
+    NotAWelcome,
+    /// The bytes cannot be decoded.
+    #[error("The Welcome cannot be read: {0}")]
+    Codec(#[from] CodecError),
+    /// No key package that the Welcome was made for is there: it was used before, or is somebody else's.
+    #[error("The Welcome is for a key package that was used already or is not of this client; ask to be invited again.")]
+    NoKeyPackage,
+    /// The client is in the group.
+    #[error("This client is in the group already.")]
+    AlreadyMember,
+    /// The Welcome is not valid.
+    #[error("The Welcome is not valid: {0}")]
+    Welcome(#[from] WelcomeError),
+    /// The group is plain MLS.
+    #[error("The group has no DMLS profile.")]
+    NotDmls,
+    /// The GroupInfo names another epoch than the one that its secrets give.
+    #[error("The Welcome names another epoch than its secrets give.")]
+    WrongEpochId,
+    /// The profile is not valid.
+    #[error(transparent)]
+    Profile(#[from] DmlsError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The stored identity.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ClientRecord {
+    suite: CipherSuite,
+    credential: Credential,
+    signature_private: SignaturePrivateKey,
+    fingerprint: [u8; 32],
+}
+
+/// A client: a credential and its signature key.
+#[derive(Clone)]
+pub struct Client {
+    record: ClientRecord,
+    suite: Suite,
+}
+
+/// A key package that has just been made.
+pub struct NewKeyPackage {
+    /// Its reference.
+    pub reference: Bytes,
+    /// An `MLSMessage` with it: this is what others are given.
+    pub bytes: Vec<u8>,
+    /// What to store before that.
+    pub changes: Changes,
+}
+
+/// What a key package says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyPackageInfo {
+    /// Its reference.
+    pub reference: Bytes,
+    /// Who made it.
+    pub credential: Credential,
+    /// SHA-256 of the maker's signature public key.
+    pub fingerprint: [u8; 32],
+    /// Its suite.
+    pub suite: CipherSuite,
+}
+
+/// Reads a key package (an `MLSMessage`) without judging it.
+///
+/// # Errors
+/// [`ActionError`] if it cannot be read.
+pub fn inspect_key_package(bytes: &[u8]) -> Result<KeyPackageInfo, ActionError> {
+    let key_package = read_key_package(bytes)?;
+    let suite = key_package.cipher_suite.suite()?;
+    Ok(KeyPackageInfo {
+        reference: key_package.reference(suite)?,
+        fingerprint: Sha256::digest(key_package.leaf_node.signature_key.as_slice()).into(),
+        credential: key_package.leaf_node.credential,
+        suite: key_package.cipher_suite,
+    })
+}
+
+/// What every member of a DMLS group can do.
+fn capabilities() -> Capabilities {
+    Capabilities {
+        versions: vec![ProtocolVersion::MLS10],
+        cipher_suites: CipherSuite::supported().collect(),
+        extensions: vec![ExtensionType::DMLS_PROFILE],
+        proposals: vec![ProposalType::DMLS_META],
+        credentials: vec![CredentialType::BASIC],
+    }
+}
+
+impl Client {
+    /// Makes an identity. `identity` is its name: 1 to 64 bytes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn new(
+        suite: CipherSuite,
+        identity: &[u8],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Self, Changes), ClientError> {
+        if identity.is_empty() || identity.len() > 64 {
+            return Err(ClientError::BadIdentity);
+        }
+        let (signature_private, public) = suite.suite()?.signature().generate(rng);
+        let fingerprint = Sha256::digest(public.as_slice()).into();
+        let record =
+            ClientRecord { suite, credential: Credential::basic(identity.to_vec()), signature_private, fingerprint };
+        let mut changes = Changes::default();
+        changes.put(Key::client(), Value::Client(record.clone()));
+        Ok((Self { record, suite: suite.suite()? }, changes))
+    }
+
+    /// The stored identity, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if this build does not have its suite.
+    pub fn load(store: &dyn Store) -> Result<Option<Self>, StoreError> {
+        let damaged = |reason: String| StoreError::Damaged { table: Table::Client.name(), reason };
+        match store.get(&Key::client())? {
+            None => Ok(None),
+            Some(Value::Client(record)) => {
+                let suite = record.suite.suite().map_err(|error| damaged(error.to_string()))?;
+                Ok(Some(Self { record, suite }))
+            }
+            Some(_) => Err(damaged("the record is of another table".into())),
+        }
+    }
+
+    /// The name.
+    pub fn identity(&self) -> &[u8] {
+        match &self.record.credential {
+            Credential::Basic { identity } => identity.as_slice(),
+            Credential::X509 { .. } => b"",
+        }
+    }
+
+    /// SHA-256 of the signature public key: what people compare.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.record.fingerprint
+    }
+
+    /// The suite.
+    pub fn suite(&self) -> CipherSuite {
+        self.record.suite
+    }
+
+    fn template(&self) -> LeafTemplate {
+        LeafTemplate {
+            credential: self.record.credential.clone(),
+            capabilities: capabilities(),
+            extensions: Extensions::default(),
+        }
+    }
+
+    fn bundle(
+        &self,
+        options: &GroupOptions,
+        now_ms: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<KeyPackageBundle, ClientError> {
+        let now = now_ms / 1000;
+        // Clocks differ: an hour back is given away.
+        let lifetime = Lifetime {
+            not_before: now.saturating_sub(3600),
+            not_after: now.saturating_add(options.key_package_lifetime_s),
+        };
+        let builder = KeyPackageBuilder::new(self.suite, self.template(), self.record.signature_private.clone());
+        Ok(builder.lifetime(lifetime).build(rng)?)
+    }
+
+    /// Makes a key package, to be used once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn key_package(
+        &self,
+        options: &GroupOptions,
+        now_ms: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<NewKeyPackage, ClientError> {
+        let bundle = self.bundle(options, now_ms, rng)?;
+        let reference = bundle.key_package.reference(self.suite)?;
+        let message = MlsMessage::new(MlsMessageBody::KeyPackage(bundle.key_package.clone()));
+        let mut changes = Changes::default();
+        changes.put(Key::key_package(&reference), Value::KeyPackage(bundle));
+        Ok(NewKeyPackage { reference, bytes: message.to_bytes()?, changes })
+    }
+
+    /// Begins a group with this client as its only member.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn create_group(
+        &self,
+        id: GroupId,
+        profile: &DmlsProfile,
+        options: &GroupOptions,
+        now_ms: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Step, ClientError> {
+        let required = RequiredCapabilities {
+            extension_types: vec![ExtensionType::DMLS_PROFILE],
+            proposal_types: vec![ProposalType::DMLS_META],
+            credential_types: Vec::new(),
+        };
+        let extensions = Extensions(vec![required.to_extension()?, profile.to_extension()?]);
+        let founder =
+            Founder { template: self.template(), signature_private: self.record.signature_private.clone() };
+        let created = Epoch::create(self.suite, id.0.clone(), extensions, &founder, rng)?;
+        let dmls = created.dmls.ok_or(DmlsError::ZeroBound)?;
+        let group = first_group(id, created.epoch, dmls, options, now_ms);
+        Ok(begin(group, Changes::default(), rng))
+    }
+
+    /// Joins the group of a Welcome (an `MLSMessage`) that was made for a key package of this client. The key package
+    /// is deleted by the same step.
+    ///
+    /// # Errors
+    /// [`JoinError`].
+    pub fn join(
+        &self,
+        store: &dyn Store,
+        welcome: &[u8],
+        options: &GroupOptions,
+        now_ms: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Step, JoinError> {
+        let MlsMessageBody::Welcome(welcome) = MlsMessage::from_bytes(welcome)?.body else {
+            return Err(JoinError::NotAWelcome);
+        };
+        let (key, bundle) = own_key_package(store, &welcome)?.ok_or(JoinError::NoKeyPackage)?;
+        let joined = join(&welcome, &bundle, None, &NoPsks, &NoPolicy)?;
+        let dmls = joined.dmls.ok_or(JoinError::NotDmls)?;
+        let info = DmlsEpochInfo::from_extensions(&joined.group_info.extensions)?.ok_or(JoinError::WrongEpochId)?;
+        if info.dmls_epoch != dmls.dmls_epoch.0 {
+            return Err(JoinError::WrongEpochId);
+        }
+        let id = GroupId(joined.epoch.context().group_id.clone());
+        if store.get(&Key::group(&id))?.is_some() {
+            return Err(JoinError::AlreadyMember);
+        }
+        let mut changes = Changes::default();
+        changes.delete(key);
+        Ok(begin(first_group(id, joined.epoch, dmls, options, now_ms), changes, rng))
+    }
+}
+
+/// The key package among the store's that the Welcome was made for.
+fn own_key_package(store: &dyn Store, welcome: &Welcome) -> Result<Option<(Key, KeyPackageBundle)>, StoreError> {
+    for secrets in &welcome.secrets {
+        let key = Key::key_package(&secrets.new_member);
+        match store.get(&key)? {
+            Some(Value::KeyPackage(bundle)) => return Ok(Some((key, bundle))),
+            Some(_) => {
+                let reason = "the record is of another table".into();
+                return Err(StoreError::Damaged { table: Table::KeyPackages.name(), reason });
+            }
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
+/// A group that knows one epoch.
+fn first_group(id: GroupId, epoch: Epoch, dmls: DmlsSecrets, options: &GroupOptions, now_ms: u64) -> Group {
+    let anchor = dmls.dmls_epoch.clone();
+    let electors: LeafSet = epoch.tree().leaves().map(|(leaf, _)| leaf).collect();
+    let number = epoch.context().epoch;
+    let record = HistoryEpoch::new(None, number, epoch.tree().width(), electors, LeafSet::default());
+    let keys = Keys { epoch: Arc::new(epoch), init: Arc::new(dmls.parent_init) };
+    Group {
+        suite: keys.epoch.suite(),
+        id,
+        options: Arc::new(options.clone()),
+        history: History::new(anchor.clone(), record),
+        state: State::new(anchor.clone(), number, now_ms),
+        keys: [(anchor, keys)].into(),
+        log: rpds::RedBlackTreeMap::new_sync(),
+        waiting: Default::default(),
+        welcomes: Default::default(),
+    }
+}
+
+/// The first step of a group.
+fn begin(group: Group, changes: Changes, rng: &mut dyn CryptoRng) -> Step {
+    let epoch = group.history.anchor().clone();
+    let mut transaction = Transaction::first(group, rng);
+    transaction.changes = changes;
+    transaction.event(Event::Joined { epoch });
+    transaction.finish(None)
+}

@@ -1,0 +1,279 @@
+//! Handshake messages: evidence, proposals, and commits, which are verified first and punctured after (DESIGN 4.3).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Keys;
+use super::options::limits;
+use super::receive::Outcome;
+use super::step::{Event, Missing};
+use super::transaction::{Transaction, member};
+use super::waiting::Reason;
+use crate::codec::Bytes;
+use crate::epoch::{CommitError, Entered, Epoch, InitSource, NoPolicy, NoPsks, Opened, PublicCommit};
+use crate::framing::{Content, DmlsMeta, Proposal};
+use crate::history::{Blocked, Child, HistoryEpoch, Member, Operation, Summary};
+use crate::schedule::{ChildInput, CommitId, EpochId, InitPprf, child_init_input};
+use crate::suite::Secret;
+use crate::tree::LeafIndex;
+
+/// A commit whose child this client has: its own, or one that it has verified.
+pub(super) struct NewChild {
+    pub(super) parent: EpochId,
+    /// The parent's keys, punctured.
+    pub(super) parent_keys: Keys,
+    pub(super) commit: PublicCommit,
+    /// The child, or why it cannot be entered.
+    pub(super) child: Result<(EpochId, Keys), Blocked>,
+}
+
+fn none_if_empty(id: &Bytes) -> Option<EpochId> {
+    (!id.is_empty()).then(|| EpochId(id.clone()))
+}
+
+impl Transaction<'_> {
+    /// Takes an authentic handshake message.
+    pub(super) fn handshake(&mut self, epoch: &EpochId, keys: &Keys, opened: Opened) -> Outcome {
+        let Some(leaf) = opened.content.member() else {
+            return Outcome::rejected("A handshake message of a DMLS group comes from a member.");
+        };
+        let outcome = match &opened.content.content.content {
+            Content::Proposal(Proposal::DmlsMeta(meta)) => self.evidence_message(epoch, leaf, meta),
+            Content::Proposal(_) => self.proposal(epoch, keys, &opened),
+            Content::Commit(_) => self.commit(epoch, keys, &opened, leaf),
+            Content::Application(_) => Outcome::rejected("The message's content is of another type than it says."),
+        };
+        if matches!(outcome, Outcome::Applied) {
+            self.evidence |= self.group.history.record_spoken(epoch, leaf).unwrap_or(false);
+        }
+        outcome
+    }
+
+    /// An acknowledgement or a vote.
+    fn evidence_message(&mut self, epoch: &EpochId, leaf: LeafIndex, meta: &DmlsMeta) -> Outcome {
+        if meta.conf.is_some() || meta.merge.is_some() {
+            return Outcome::rejected("A DmlsMeta that is sent alone has neither a confirmation nor a merge.");
+        }
+        let since = none_if_empty(&meta.since);
+        let nh = self.group.suite.nh();
+        let recorded = match &meta.vote {
+            Some(vote) if vote.len() != nh || !meta.heads.0.is_empty() => {
+                return Outcome::rejected("A vote names a full commit id and no heads.");
+            }
+            Some(vote) => {
+                let commit = CommitId(vote.clone());
+                self.note_unseen(epoch, &commit);
+                self.group.history.record_vote(epoch, leaf, &commit, since.as_ref())
+            }
+            None => self.group.history.record_handshake(epoch, leaf, since.as_ref()),
+        };
+        match recorded {
+            Ok(news) => {
+                self.evidence |= news;
+                Outcome::Applied
+            }
+            Err(error) => Outcome::rejected(error),
+        }
+    }
+
+    /// Remembers since when a child is named that nobody has produced.
+    fn note_unseen(&mut self, at: &EpochId, commit: &CommitId) {
+        let now = self.group.state.reconciled_ms;
+        let unknown = |epoch: &HistoryEpoch| {
+            !epoch.children.contains_key(commit) && !epoch.unseen.contains_key(commit)
+        };
+        if self.group.history.epoch(at).is_some_and(unknown)
+            && let Some(epoch) = self.group.history.epoch_mut(at)
+        {
+            epoch.unseen.insert(commit.clone(), now);
+        }
+    }
+
+    /// A proposal to be committed by somebody.
+    fn proposal(&mut self, epoch: &EpochId, keys: &Keys, opened: &Opened) -> Outcome {
+        if keys.epoch.proposals().len() >= limits::PROPOSALS {
+            return Outcome::rejected("The epoch has as many proposals as it can take.");
+        }
+        match keys.epoch.with_proposal(&opened.content) {
+            Ok((next, _)) => {
+                self.group.keys.insert(epoch.clone(), Keys { epoch: Arc::new(next), init: Arc::clone(&keys.init) });
+                Outcome::Applied
+            }
+            Err(error) => Outcome::rejected(error),
+        }
+    }
+
+    /// A commit of somebody else.
+    fn commit(&mut self, epoch: &EpochId, keys: &Keys, opened: &Opened, leaf: LeafIndex) -> Outcome {
+        let commit = match keys.epoch.stage_commit(&opened.content, &NoPolicy) {
+            Ok(commit) => commit,
+            Err(CommitError::MissingProposal(reference)) => {
+                return Outcome::Wait(Reason::Missing(Missing::Proposal(reference.0)));
+            }
+            Err(error) => return Outcome::rejected(error),
+        };
+        let id = commit.commit_id();
+        let known = |record: &HistoryEpoch| record.children.contains_key(&id);
+        if self.group.history.epoch(epoch).is_some_and(known) {
+            return Outcome::Duplicate;
+        }
+        if self.must_wait(epoch, leaf, &id) {
+            return Outcome::Wait(Reason::Quarantined { parent: epoch.clone(), commit: id });
+        }
+        match self.process(epoch, keys, commit) {
+            Ok(child) => self.add_child(child, None),
+            Err(error) => Outcome::rejected(error),
+        }
+    }
+
+    /// Whether a commit takes its turn: enough others with smaller keys are there (DESIGN 4.7).
+    fn must_wait(&self, epoch: &EpochId, leaf: LeafIndex, id: &CommitId) -> bool {
+        if self.released.as_ref() == Some(id) {
+            return false;
+        }
+        let Some(record) = self.group.history.epoch(epoch) else { return false };
+        let smaller = record.children_before(leaf, id);
+        smaller.all >= limits::CHILDREN || smaller.of_member >= limits::COMMITS_OF_MEMBER
+    }
+
+    /// The secret part: derive the child, check its tag, and only then puncture.
+    fn process(&mut self, epoch: &EpochId, keys: &Keys, commit: PublicCommit) -> Result<NewChild, CommitError> {
+        let suite = self.group.suite;
+        let parent = epoch.clone();
+        if commit.self_removed {
+            let conf = commit.meta.as_ref().and_then(|meta| meta.conf.as_ref()).ok_or(CommitError::MissingConf)?;
+            let x = child_init_input(suite, &Secret::from(conf.as_slice()), &commit.context)?;
+            let parent_keys = self.punctured(keys, &x)?;
+            return Ok(NewChild { parent, parent_keys, commit, child: Err(Blocked::Removed) });
+        }
+        match enter(&keys.epoch, &keys.init, &commit) {
+            Ok((entered, x)) => {
+                let parent_keys = self.punctured(keys, &x)?;
+                let dmls = entered.dmls.ok_or(CommitError::MissingConf)?;
+                let child = Keys { epoch: Arc::new(entered.epoch), init: Arc::new(dmls.parent_init) };
+                Ok(NewChild { parent, parent_keys, commit, child: Ok((dmls.dmls_epoch, child)) })
+            }
+            // The committer signed a path or a PSK that is of no use to this client; for others it may be fine.
+            Err(error) if error.is_unusable() => {
+                let conf = commit.meta.as_ref().and_then(|meta| meta.conf.as_ref()).ok_or(CommitError::MissingConf)?;
+                let x = child_init_input(suite, &Secret::from(conf.as_slice()), &commit.context)?;
+                let parent_keys = self.punctured(keys, &x)?;
+                Ok(NewChild { parent, parent_keys, commit, child: Err(Blocked::Unusable(error.to_string())) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn punctured(&self, keys: &Keys, x: &ChildInput) -> Result<Keys, CommitError> {
+        let mut init = keys.init.as_ref().clone();
+        if self.group.options.puncturing {
+            init.puncture(x)?;
+        }
+        Ok(Keys { epoch: Arc::clone(&keys.epoch), init: Arc::new(init) })
+    }
+
+    /// Takes a child into the history, with the punctured parent. `own` is the id that this client named by it.
+    pub(super) fn add_child(&mut self, new: NewChild, own: Option<()>) -> Outcome {
+        let NewChild { parent, parent_keys, commit, child } = new;
+        let id = commit.commit_id();
+        let summary = summary(&parent_keys.epoch, &commit);
+        let record = child.as_ref().ok().map(|(_, keys)| self.child_record(&parent, &id, &commit, keys));
+        let since = commit.meta.as_ref().and_then(|meta| none_if_empty(&meta.since));
+        let outcome = child.as_ref().map(|(epoch, _)| epoch.clone()).map_err(Blocked::clone);
+        let entry = Child { committer: commit.committer, class: class(&parent_keys.epoch, &commit), summary, outcome };
+        let event = child.as_ref().ok().map(|(epoch, _)| Event::Epoch {
+            epoch: epoch.clone(),
+            parent: parent.clone(),
+            number: commit.context.epoch,
+            committer: entry.summary.committer.clone(),
+            operations: entry.summary.operations.clone(),
+        });
+        if let Err(error) = self.group.history.record_commit(&parent, id.clone(), entry, record, since.as_ref()) {
+            return Outcome::rejected(error);
+        }
+        self.evidence = true;
+        if own.is_some() && let Some(record) = self.group.history.epoch_mut(&parent) {
+            record.own.named = Some(id);
+        }
+        self.group.keys.insert(parent.clone(), parent_keys);
+        if let Ok((epoch, keys)) = child {
+            self.group.keys.insert(epoch, keys);
+        }
+        self.effects.extend(event.map(super::Effect::Event));
+        let children = self.group.history.epoch(&parent).map(|p| p.children.keys().cloned().collect::<Vec<_>>());
+        if let Some(children) = children.filter(|children| children.len() > 1) {
+            self.event(Event::Forked { at: parent, children });
+        }
+        Outcome::Applied
+    }
+
+    fn child_record(&self, parent: &EpochId, id: &CommitId, commit: &PublicCommit, keys: &Keys) -> HistoryEpoch {
+        let tree = keys.epoch.tree();
+        let electors = tree.leaves().map(|(leaf, _)| leaf).collect();
+        let blanked = commit.removed.iter().map(|removed| removed.leaf).collect();
+        let link = Some((parent.clone(), id.clone()));
+        let mut record = HistoryEpoch::new(link, commit.context.epoch, tree.width(), electors, blanked);
+        record.born = self.group.state.reconciled_ms;
+        record
+    }
+}
+
+/// Derives the child of a commit from the parent, and with it the PPRF input that has to be punctured. Changes
+/// nothing: this is also how it is shown that a processed commit cannot be processed again.
+pub(super) fn enter(
+    parent: &Epoch,
+    init: &InitPprf,
+    commit: &PublicCommit,
+) -> Result<(Entered, ChildInput), CommitError> {
+    let suite = parent.suite();
+    let mut input = None;
+    let entered = {
+        let mut evaluate = |conf: &Secret, context: &crate::schedule::GroupContext| {
+            let x = child_init_input(suite, conf, context)?;
+            let secret = init.evaluate(&x)?;
+            input = Some(x);
+            Ok(secret)
+        };
+        parent.enter(commit, InitSource::Dmls(&mut evaluate), &NoPsks)?
+    };
+    Ok((entered, input.ok_or(CommitError::MissingConf)?))
+}
+
+/// 0 if, under a non-empty admin list, an admin's commit removes another member and is no merge; else 1.
+fn class(parent: &Epoch, commit: &PublicCommit) -> u8 {
+    let admins = parent.profile().map(|profile| &profile.admins).filter(|admins| !admins.is_empty());
+    let is_admin = |admins: &Vec<_>| parent.leaf(commit.committer).is_some_and(|leaf| admins.contains(&leaf.credential));
+    let is_merge = commit.meta.as_ref().is_some_and(|meta| meta.merge.is_some());
+    let removes = commit.removed.iter().any(|removed| removed.leaf != commit.committer);
+    u8::from(!(admins.is_some_and(is_admin) && removes && !is_merge))
+}
+
+/// A commit in short. Those who are added are looked up in the child's tree, all others in the parent's.
+fn summary(parent: &Epoch, commit: &PublicCommit) -> Summary {
+    let of_parent = |leaf: LeafIndex| parent.leaf(leaf).map(|node| member(leaf, node));
+    let of_child = |leaf: LeafIndex| commit.tree.leaf(leaf).map(|node| member(leaf, node));
+    let mut operations: Vec<Operation> = Vec::new();
+    operations.extend(commit.removed.iter().filter_map(|r| of_parent(r.leaf)).map(Operation::Remove));
+    operations.extend(commit.updated.iter().filter_map(|leaf| of_parent(*leaf)).map(Operation::Update));
+    operations.extend(commit.added.iter().filter_map(|a| of_child(a.leaf)).map(Operation::Add));
+    if commit.context.extensions != parent.context().extensions {
+        operations.push(Operation::Context);
+    }
+    operations.extend(commit.psks.iter().map(|_| Operation::PreSharedKey));
+    let unknown = || Member {
+        leaf: commit.committer,
+        credential: crate::tree::Credential::basic(Vec::new()),
+        fingerprint: [0; 32],
+    };
+    // A commit without operations refreshes its committer's keys.
+    let committer = of_parent(commit.committer).unwrap_or_else(unknown);
+    if operations.is_empty() {
+        operations.push(Operation::Update(committer.clone()));
+    }
+    Summary { committer, operations }
+}
+
+/// The leaves that a set of proposals removes; for who is not to commit them.
+pub(super) fn removed_by<'a>(proposals: impl Iterator<Item = &'a Proposal>) -> BTreeSet<LeafIndex> {
+    proposals.filter_map(|proposal| if let Proposal::Remove(remove) = proposal { Some(remove.removed) } else { None }).collect()
+}

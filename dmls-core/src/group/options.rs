@@ -1,0 +1,98 @@
+//! Local policy and limits of a group (DESIGN 4.4, 4.5, 4.7): the one place where both live.
+
+use serde::{Deserialize, Serialize};
+
+use crate::schedule::Windows;
+
+/// Local policy. The retention bounds are not here: they are the group's, in its `dmls_profile`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GroupOptions {
+    /// Acknowledgements and votes are spread over this many milliseconds at least.
+    pub ack_span_ms: u64,
+    /// And over this many milliseconds a member at least.
+    pub ack_span_per_member_ms: u64,
+    /// `Δ`: how long each member waits longer than the one before it for committing what is pending.
+    pub turn_slot_ms: u64,
+    /// How long a decision must have held before its epoch is closed.
+    pub close_after_ms: u64,
+    /// Reconciled time after which a named child that nobody can produce is written off.
+    pub write_off_after_ms: u64,
+    /// A reconciliation counts as reconciled time for this long.
+    pub reconciled_for_ms: u64,
+    /// After how long a waiting message is dropped; it can be fetched again.
+    pub waiting_ms: u64,
+    /// How often a quarantined commit is taken, for each parent.
+    pub quarantine_interval_ms: u64,
+    /// For how long a key package that this client makes is valid, in seconds.
+    pub key_package_lifetime_s: u64,
+    /// Padding: plaintexts are filled up to a multiple of this many bytes.
+    pub padding: u32,
+    /// Whether processed commits are punctured. Off only in the tests that show what puncturing is for.
+    #[serde(skip, default = "yes")]
+    #[doc(hidden)]
+    pub puncturing: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for GroupOptions {
+    fn default() -> Self {
+        Self {
+            ack_span_ms: 5_000,
+            ack_span_per_member_ms: 50,
+            turn_slot_ms: 1_000,
+            close_after_ms: 10 * 60_000,
+            write_off_after_ms: 60 * 60_000,
+            reconciled_for_ms: 60_000,
+            waiting_ms: 10 * 60_000,
+            quarantine_interval_ms: 60_000,
+            key_package_lifetime_s: 90 * 24 * 3600,
+            padding: 256,
+            puncturing: true,
+        }
+    }
+}
+
+impl GroupOptions {
+    /// Over how long `members` spread what all of them send: `max(5 s, n·50 ms)` by default.
+    pub fn span(&self, members: usize) -> u64 {
+        let members = u64::try_from(members).unwrap_or(u64::MAX);
+        self.ack_span_ms.max(members.saturating_mul(self.ack_span_per_member_ms)).max(1)
+    }
+}
+
+/// Bounds on what others can make this client hold or do (DESIGN 4.7). Not configurable.
+pub mod limits {
+    /// Children of a parent that are processed at once: those with the smallest keys.
+    pub const CHILDREN: usize = 16;
+    /// Commits of one member on a parent that are processed at once: those with the smallest keys.
+    pub const COMMITS_OF_MEMBER: usize = 2;
+    /// Quarantined commits of a parent; those with the largest keys are dropped and can be fetched again.
+    pub const QUARANTINED: usize = 64;
+    /// Messages that wait for something.
+    pub const WAITING: usize = 256;
+    /// Their bytes.
+    pub const WAITING_BYTES: usize = 1 << 20;
+    /// Bytes of a handshake message beyond what its update path and its key packages take.
+    pub const HANDSHAKE_BYTES: usize = 64 << 10;
+    /// Bytes of an update path for each member, beyond the KEM's output.
+    pub const PATH_BYTES_PER_MEMBER: usize = 256;
+    /// Bytes of one key package in an Add.
+    pub const KEY_PACKAGE_BYTES: usize = 16 << 10;
+    /// Adds in one commit.
+    pub const ADDS: usize = 256;
+    /// Bytes of one application payload.
+    pub const PAYLOAD_BYTES: usize = 1 << 20;
+    /// Proposals of one epoch that wait to be committed.
+    pub const PROPOSALS: usize = 1024;
+    /// How many epoch numbers below the anchor the log reaches.
+    pub const LOG_DEPTH: u64 = 1024;
+}
+
+/// The windows of application ratchets: 1000 forward, 100 back.
+pub(super) fn windows() -> Windows {
+    Windows::default()
+}

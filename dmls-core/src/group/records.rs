@@ -1,0 +1,64 @@
+//! The stored records, one type a table.
+
+use serde::{Deserialize, Serialize};
+
+use super::client::ClientRecord;
+use super::state::State;
+use super::store::Table;
+use super::waiting::Waiting;
+use crate::codec::Bytes;
+use crate::epoch::EpochRecord;
+use crate::framing::KeyPackageBundle;
+use crate::history::HistoryEpoch;
+use crate::schedule::{InitPprf, LeafRatchets};
+use crate::suite::HpkePrivateKey;
+use crate::tree::StoredSubtree;
+
+/// A record. Which one belongs in which [`Table`] is [`Value::table`]. Wiped on drop where it is secret.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Value {
+    /// The client's identity.
+    Client(ClientRecord),
+    /// An unused key package with its private keys.
+    KeyPackage(KeyPackageBundle),
+    /// A group's small state.
+    Group(State),
+    /// An epoch's state and keys.
+    Epoch(EpochRecord),
+    /// An epoch's puncturable PRF.
+    Init(InitPprf),
+    /// The message keys of one sender in one epoch.
+    Ratchets(LeafRatchets),
+    /// An epoch's evidence.
+    History(HistoryEpoch),
+    /// A subtree of a ratchet tree.
+    Subtree(StoredSubtree),
+    /// The private key of a tree node.
+    NodeKey(HpkePrivateKey),
+    /// A message that was sent or processed.
+    Log(Bytes),
+    /// A message that waits.
+    Waiting(Waiting),
+    /// A Welcome that has not been delivered.
+    Welcome(Bytes),
+}
+
+impl Value {
+    /// Where it belongs.
+    pub fn table(&self) -> Table {
+        match self {
+            Self::Client(_) => Table::Client,
+            Self::KeyPackage(_) => Table::KeyPackages,
+            Self::Group(_) => Table::Groups,
+            Self::Epoch(_) => Table::Epochs,
+            Self::Init(_) => Table::Inits,
+            Self::Ratchets(_) => Table::Ratchets,
+            Self::History(_) => Table::History,
+            Self::Subtree(_) => Table::Subtrees,
+            Self::NodeKey(_) => Table::NodeKeys,
+            Self::Log(_) => Table::Log,
+            Self::Waiting(_) => Table::Waiting,
+            Self::Welcome(_) => Table::Welcomes,
+        }
+    }
+}

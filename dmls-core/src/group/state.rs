@@ -1,0 +1,80 @@
+//! The small part of a group's state that is written with almost every step, timers included (DESIGN 4.8).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::Blocked;
+use crate::schedule::{CommitId, EpochId};
+
+/// Where this client stands, with the commit that decided it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// A member of the head.
+    Member,
+    /// The decided branch goes through a commit that this client cannot enter.
+    Outside {
+        /// The last epoch that it can enter.
+        at: EpochId,
+        /// The commit.
+        commit: CommitId,
+        /// Why it cannot be entered.
+        why: Blocked,
+    },
+}
+
+/// Timers and what has been reported. Times are Unix milliseconds as handed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The latest time that was handed in: time never goes back.
+    pub(super) now_ms: u64,
+    /// How long this client has been reconciled with somebody, in all.
+    pub(super) reconciled_ms: u64,
+    /// Until when it counts as reconciled.
+    pub(super) reconciled_until: u64,
+    /// The head that was reported last.
+    pub(super) head: EpochId,
+    /// The standing that was reported last.
+    pub(super) place: Place,
+    /// The newest final epoch that was reported.
+    pub(super) final_epoch: Option<EpochId>,
+    /// When to acknowledge the head.
+    pub(super) ack_due: Option<u64>,
+    /// When to vote in a fork point.
+    pub(super) votes_due: BTreeMap<EpochId, u64>,
+    /// When to commit what is pending in the head.
+    pub(super) turn_due: Option<u64>,
+    /// When to take the next quarantined commit.
+    pub(super) quarantine_due: Option<u64>,
+    /// Whether this client has asked to be removed.
+    pub(super) leaving: bool,
+    /// Messages of epochs below this number are neither kept nor wanted.
+    pub(super) floor: u64,
+}
+
+impl State {
+    /// The state of a group whose first epoch is `head`, with MLS epoch number `floor`.
+    pub(super) fn new(head: EpochId, floor: u64, now_ms: u64) -> Self {
+        Self {
+            now_ms,
+            reconciled_ms: 0,
+            reconciled_until: now_ms,
+            head,
+            place: Place::Member,
+            final_epoch: None,
+            ack_due: None,
+            votes_due: BTreeMap::new(),
+            turn_due: None,
+            quarantine_due: None,
+            leaving: false,
+            floor,
+        }
+    }
+
+    /// Takes the time on. It never goes back, and while reconciled it counts as such.
+    pub(super) fn advance(&mut self, now_ms: u64) {
+        let now = self.now_ms.max(now_ms);
+        self.reconciled_ms += now.min(self.reconciled_until).saturating_sub(self.now_ms);
+        self.now_ms = now;
+    }
+}
