@@ -14,7 +14,6 @@
 pub mod codec;
 pub mod epoch;
 pub mod framing;
-pub mod group;
 pub mod history;
 pub mod schedule;
 pub mod suite;
