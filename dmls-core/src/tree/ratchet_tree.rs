@@ -32,7 +32,7 @@ impl fmt::Debug for RatchetTree {
 
 impl RatchetTree {
     /// The tree of a new group: its creator's leaf.
-    pub fn new(suite: Suite, leaf: LeafNode) -> Self {
+    pub fn new(suite: Suite, leaf: impl Into<Arc<LeafNode>>) -> Self {
         Self { suite, root: Subtree::leaf(LeafIndex(0), Some(leaf.into())), width: 1 }
     }
 
@@ -267,7 +267,7 @@ impl RatchetTree {
     ///
     /// # Errors
     /// [`TreeError::Full`].
-    pub fn add_leaf(&self, leaf: LeafNode) -> Result<(Self, LeafIndex), TreeError> {
+    pub fn add_leaf(&self, leaf: impl Into<Arc<LeafNode>>) -> Result<(Self, LeafIndex), TreeError> {
         let (tree, index) = self.with_blank_leaf()?;
         let tree = tree.with_leaf(index, Some(leaf.into()), &mut |_, node| {
             node.map(|node| {
@@ -285,7 +285,7 @@ impl RatchetTree {
     ///
     /// # Errors
     /// [`TreeError::NoLeaf`] if the leaf is blank or not in the tree.
-    pub fn update_leaf(&self, index: LeafIndex, leaf: LeafNode) -> Result<Self, TreeError> {
+    pub fn update_leaf(&self, index: LeafIndex, leaf: impl Into<Arc<LeafNode>>) -> Result<Self, TreeError> {
         self.leaf(index).ok_or(TreeError::NoLeaf(index))?;
         Ok(self.with_leaf(index, Some(leaf.into()), &mut |_, _| None))
     }
