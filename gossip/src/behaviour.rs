@@ -127,7 +127,7 @@ fn gossip(config: &Config) -> Result<Gossipsub, ProtocolError> {
         .heartbeat_initial_delay(ms(config.timing.first_heartbeat_ms))
         .max_transmit_size(inline)
         // A message waits in the cache for its verdict: long enough for a slow application.
-        .history_length(30)
+        .history_length(15)
         .history_gossip(5)
         .duplicate_cache_time(Duration::from_secs(120))
         .connection_handler_queue_len(2048)

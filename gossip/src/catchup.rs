@@ -1,4 +1,4 @@
-//! Catching up: when to reconcile with whom, and the rounds of a session that this node started.
+//! Catching up: the sessions that this node started, and the rounds of each.
 //!
 //! A session is one request or one store job after the other: own floor, [`Request::Open`], snapshot,
 //! [`Request::Round`] until nothing is left to compare, then the pulls of [`pull`](crate::pull). It ends by itself, by
@@ -15,15 +15,12 @@ use libp2p::request_response::{OutboundFailure, OutboundRequestId};
 use crate::config::ms;
 use crate::frame::FrameError;
 use crate::pull::{Large, Partial};
-use crate::reconcile::{self, ReconcileError, Snapshot, Step};
+use crate::reconcile::{ReconcileError, Snapshot, Step};
+use crate::schedule::Plan;
 use crate::task::{Done, Key, Task};
 use crate::wire::{Refusal, Request, Response};
 use crate::{Event, Fault, MessageId, StoreError, Topic};
 
-/// Peers of a topic that a periodic round reconciles with.
-const ROUND_PEERS: usize = 3;
-/// Peers of a topic that are told of news.
-const SPREAD_PEERS: usize = 12;
 /// A store job that takes longer than this is given up.
 const JOB: Duration = Duration::from_secs(60);
 
@@ -33,18 +30,10 @@ pub(crate) struct Catchup {
     pub(crate) sessions: HashMap<u64, Session>,
     /// Ids that a session has asked for just now: another one waits for the outcome.
     pub(crate) in_flight: HashMap<Key, u64>,
-    plans: HashMap<(PeerId, Topic), Plan>,
+    pub(crate) plans: HashMap<(PeerId, Topic), Plan>,
     /// Requests that are out, and the session each belongs to; hints belong to none.
-    asked: HashMap<OutboundRequestId, Option<u64>>,
+    pub(crate) asked: HashMap<OutboundRequestId, Option<u64>>,
     next_number: u64,
-}
-
-#[derive(Default)]
-struct Plan {
-    next: Option<Instant>,
-    last: Option<Instant>,
-    failures: u32,
-    running: bool,
 }
 
 /// Why a session exists.
@@ -124,117 +113,15 @@ impl Catchup {
         self.sessions.values().any(|session| session.stage == Stage::ForRoom)
     }
 
-    fn count(&self, peer: Option<&PeerId>, announced: bool) -> usize {
+    pub(crate) fn count(&self, peer: Option<&PeerId>, announced: bool) -> usize {
         let same = |s: &&Session| matches!(s.purpose, Purpose::Announced { .. }) == announced;
         self.sessions.values().filter(same).filter(|s| peer.is_none_or(|peer| s.peer == *peer)).count()
     }
 }
 
-/// When and with whom.
+/// One step after the other.
 impl Task {
-    /// Reconcile with a peer at this time, or as soon after as the pace allows.
-    pub(crate) fn plan(&mut self, peer: PeerId, topic: Topic, at: Instant) {
-        let pace = ms(self.config.timing.reconcile_min_ms);
-        let plan = self.catchup.plans.entry((peer, topic)).or_default();
-        let at = plan.last.map_or(at, |last| at.max(last + pace));
-        plan.next = Some(plan.next.map_or(at, |next| next.min(at)));
-    }
-
-    pub(crate) fn plan_at_once(&mut self, peer: PeerId, topic: Topic, now: Instant) {
-        self.catchup.plans.entry((peer, topic)).or_default().next = Some(now);
-    }
-
-    /// Plans periodic rounds, and tells peers of news.
-    pub(crate) fn plan_rounds(&mut self, now: Instant) {
-        let mean = ms(self.config.timing.reconcile_ms);
-        let (mut rounds, mut news) = (Vec::new(), Vec::new());
-        for (topic, state) in &mut self.topics {
-            if state.next_round <= now {
-                state.next_round = now + self.jitter.around(mean);
-                rounds.push(*topic);
-            }
-            if state.spread.is_some_and(|at| at <= now) {
-                state.spread = None;
-                news.push(*topic);
-            }
-        }
-        for topic in rounds {
-            for peer in self.some_of(self.peers_of(&topic), ROUND_PEERS) {
-                self.plan(peer, topic, now);
-            }
-        }
-        for topic in news {
-            for peer in self.some_of(self.peers_of(&topic), SPREAD_PEERS) {
-                self.hint(peer, topic);
-            }
-        }
-    }
-
-    fn hint(&mut self, peer: PeerId, topic: Topic) {
-        if self.peers.contains_key(&peer) {
-            let request = Request::Hint { topic }.encode();
-            let id = self.swarm.behaviour_mut().sync.send_request(&peer, Ok(request));
-            self.catchup.asked.insert(id, None);
-        }
-    }
-
-    /// Starts the sessions whose time has come, as far as the bounds allow.
-    pub(crate) fn start_due_sessions(&mut self, now: Instant) {
-        let due = |plan: &Plan| plan.next.filter(|next| *next <= now && !plan.running);
-        let mut keys: Vec<_> =
-            self.catchup.plans.iter().filter_map(|(key, plan)| due(plan).map(|at| (at, *key))).collect();
-        keys.sort_unstable_by_key(|(at, _)| *at);
-        for (_, (peer, topic)) in keys {
-            if !self.peers.contains_key(&peer) || !self.topics.contains_key(&topic) {
-                self.catchup.plans.remove(&(peer, topic));
-                continue;
-            }
-            if self.catchup.count(None, false) >= self.config.limits.max_sessions {
-                return;
-            }
-            if self.catchup.count(Some(&peer), false) < self.config.limits.max_sessions_per_peer {
-                self.start_session(peer, topic, now);
-            }
-        }
-    }
-
-    fn start_session(&mut self, peer: PeerId, topic: Topic, now: Instant) {
-        if let Some(plan) = self.catchup.plans.get_mut(&(peer, topic)) {
-            plan.next = None;
-            plan.last = Some(now);
-            plan.running = true;
-        }
-        self.stats.sessions_started += 1;
-        let number = self.open_session(peer, topic, Purpose::Reconcile, VecDeque::new());
-        let (store, max) = (self.store.clone(), self.config.limits.max_items);
-        let floor = move || Outcome::Floor(reconcile::floor(store.as_ref(), &topic, max));
-        self.step(number, |_, _| Next::Work(Box::new(floor)));
-    }
-
-    /// Fetches a message that a peer announced.
-    pub(crate) fn fetch_announced(
-        &mut self,
-        (topic, id): Key,
-        len: u32,
-        peer: PeerId,
-        gossip: gossipsub::MessageId,
-    ) {
-        let limits = &self.config.limits;
-        let busy = self.catchup.count(None, true) >= limits.max_sessions
-            || self.catchup.count(Some(&peer), true) >= limits.max_sessions_per_peer;
-        if busy || len as usize > limits.max_message {
-            self.settle(&gossip, &peer, MessageAcceptance::Ignore);
-            if busy {
-                self.plan(peer, topic, Instant::now());
-            }
-            return;
-        }
-        let purpose = Purpose::Announced { gossip, len, settled: false };
-        let number = self.open_session(peer, topic, purpose, VecDeque::from([id]));
-        self.step(number, Self::pull_next);
-    }
-
-    fn open_session(
+    pub(crate) fn open_session(
         &mut self,
         peer: PeerId,
         topic: Topic,
@@ -264,10 +151,7 @@ impl Task {
         self.catchup.sessions.insert(number, session);
         number
     }
-}
 
-/// One step after the other.
-impl Task {
     /// Runs one step of a session and does what it says.
     pub(crate) fn step(&mut self, number: u64, step: impl FnOnce(&mut Self, &mut Session) -> Next) {
         let Some(mut session) = self.catchup.sessions.remove(&number) else { return };
@@ -442,32 +326,6 @@ impl Task {
                 self.plan_after(peer, topic, complete, again, session.more && fetched > 0, now);
                 self.emit(Event::Reconciled { topic, peer, fetched, complete });
             }
-        }
-    }
-
-    /// After a failure the next attempt comes later and later, up to the pace of the periodic rounds.
-    fn plan_after(
-        &mut self,
-        peer: PeerId,
-        topic: Topic,
-        complete: bool,
-        again: bool,
-        progress: bool,
-        now: Instant,
-    ) {
-        let timing = &self.config.timing;
-        let Some(plan) = self.catchup.plans.get_mut(&(peer, topic)) else { return };
-        plan.running = false;
-        if complete || progress {
-            plan.failures = 0;
-        } else {
-            plan.failures = plan.failures.saturating_add(1);
-        }
-        if !complete && again {
-            let factor = 1u32.checked_shl(plan.failures.min(16)).unwrap_or(u32::MAX);
-            let delay = ms(timing.reconcile_min_ms).saturating_mul(factor).min(ms(timing.reconcile_ms));
-            let at = now + delay;
-            plan.next = Some(plan.next.map_or(at, |next| next.min(at)));
         }
     }
 

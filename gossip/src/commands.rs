@@ -33,6 +33,7 @@ impl Task {
             }
             Command::RemovePeer(peer, reply) => {
                 self.known.remove(&peer);
+                self.swarm.behaviour_mut().limits.remove_peer_id(&peer);
                 let _ = reply.send(());
             }
             Command::Peers(reply) => {

@@ -130,6 +130,10 @@ impl Task {
                     OutboundFailure::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                         RequestError::Malformed
                     }
+                    // The peer's own timeout is the same as ours, and may come first.
+                    OutboundFailure::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                        RequestError::Timeout
+                    }
                     OutboundFailure::Io(_) => RequestError::Disconnected,
                 };
                 self.end_request(request_id, Err(error));

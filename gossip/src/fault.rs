@@ -47,7 +47,8 @@ impl Fault {
         match self {
             Self::WrongBody | Self::TooLarge => 100,
             Self::Malformed | Self::Endless | Self::TooManyBytes | Self::WrongAnnouncement => 50,
-            Self::TooManyRequests | Self::NotDelivered | Self::Rejected => 10,
+            Self::TooManyRequests | Self::NotDelivered => 10,
+            Self::Rejected => 5,
             Self::UnknownTopic => 2,
         }
     }

@@ -14,7 +14,8 @@ use crate::{MessageId, ResponseToken, Stats, Topic};
 pub enum Verdict {
     /// Valid and stored: it is passed on.
     Accept,
-    /// Invalid for everybody: it is not passed on, not fetched again, and its source is penalised.
+    /// Invalid for everybody: it is not passed on, not fetched again, and its source is penalised. Not for what an
+    /// honest peer may have accepted: twenty of these in a short time ban it.
     Reject,
     /// Not passed on and not held against its source; it may be fetched again after a time.
     Ignore,
@@ -157,7 +158,7 @@ pub enum RequestError {
         /// The peer.
         peer: PeerId,
     },
-    /// There was no answer in time.
+    /// There was no answer in time, or the peer gave the request up.
     #[error("The peer did not answer in time.")]
     Timeout,
     /// The connection ended before the answer came. Whether the peer acted on the request is not known.

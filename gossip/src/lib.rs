@@ -39,6 +39,7 @@ mod network;
 mod peers;
 mod pull;
 mod reconcile;
+mod schedule;
 mod serve;
 mod start;
 mod stats;

@@ -10,7 +10,8 @@ use crate::wire::{MAX_BATCH, MAX_DIRECT, MAX_FRAME};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Established connections in all, both directions.
+    /// Established connections in all, both directions. Configured peers do not count against the limits on
+    /// connections: strangers cannot shut them out.
     pub max_connections: u32,
     /// Established connections that other peers opened.
     pub max_connections_in: u32,
@@ -106,9 +107,9 @@ impl Default for Limits {
             max_sessions_per_peer: 4,
             max_jobs: 8,
             window_ms: 10_000,
-            max_requests_per_window: 4_000,
+            max_requests_per_window: 10_000,
             max_served_per_window: 512 * MIB as u64,
-            max_unsolicited_per_window: 128 * MIB as u64,
+            max_unsolicited_per_window: 32 * MIB as u64,
             max_event_bytes: 32 * MIB,
             max_events: 4_096,
             max_unreported: 16_384,

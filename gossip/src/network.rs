@@ -166,6 +166,7 @@ impl Task {
         for address in self.config.bootstrap.clone() {
             if let Some(peer) = peer_of(&address).filter(|peer| peer != self.swarm.local_peer_id()) {
                 self.known.add(peer, [address], true, Some(now));
+                self.swarm.behaviour_mut().limits.bypass_peer_id(&peer);
             }
         }
     }
@@ -205,6 +206,7 @@ impl Task {
         }
         let next = (!self.peers.contains_key(&peer)).then(Instant::now);
         if self.known.add(peer, addresses, true, next) {
+            self.swarm.behaviour_mut().limits.bypass_peer_id(&peer);
             Ok(())
         } else {
             Err(Refusal::TooMany { max: self.config.limits.max_known_peers })

@@ -173,3 +173,22 @@ async fn a_rejected_message_does_not_come_back_and_an_ignored_one_may() {
     assert!(ignoring.handed_over(id) > 1, "the control: the same path brings an ignored one again");
     assert_eq!(rejecting.handle.stats().await.unwrap().rejected_remembered, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_above_the_own_limit_is_left_out_and_blamed_on_nobody() {
+    let store = filled(20);
+    let mut body = message(1, "too large for one of them");
+    body.resize(3_000_000, 7);
+    let id = store.insert(TOPIC, 1, body);
+    let a = Node::start(config(Over::Quic), 72, store).await;
+    let mut narrow = config(Over::Quic);
+    narrow.limits.max_message = 2_000_000;
+    let b = Node::start(narrow, 73, Arc::default()).await;
+    let control = Node::new(Over::Quic, 74).await;
+    b.know(&a).await;
+    control.know(&a).await;
+    until("the rest is there", 10, async || b.count() == 20 && b.completed() > 0).await;
+    until("the control has it", 10, async || control.handed_over(id) == 1).await;
+    assert_eq!(b.handed_over(id), 0);
+    assert!(b.log.lock().unwrap().faults.is_empty() && b.is_connected(a.id).await);
+}

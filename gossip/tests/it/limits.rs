@@ -37,6 +37,22 @@ async fn no_more_connections_than_allowed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strangers_cannot_shut_out_a_configured_peer() {
+    let mut narrow = config(Over::Quic);
+    narrow.limits.max_connections_in = 1;
+    let host = Node::start(narrow, 146, Arc::default()).await;
+    let (stranger, friend) = (Node::new(Over::Quic, 147).await, Node::new(Over::Quic, 148).await);
+    stranger.know(&host).await;
+    until("the stranger takes the place", 5, async || host.is_connected(stranger.id).await).await;
+    friend.know(&host).await;
+    pause(500).await;
+    assert!(!host.is_connected(friend.id).await, "the control: unknown, it is a stranger too");
+    host.handle.add_peer(friend.id, vec![]).await.unwrap();
+    until("the friend is in", 5, async || host.is_connected(friend.id).await).await;
+    assert!(host.is_connected(stranger.id).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_connections_above_the_memory_limit() {
     for (limit, seed) in [(1, 150), (0, 152), (1 << 40, 154)] {
         let mut tight = config(Over::Quic);

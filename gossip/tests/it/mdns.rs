@@ -58,6 +58,7 @@ fn run(namespaces: &Namespaces, mdns: bool) -> [bool; 2] {
             .args(["--exact", "mdns::in_a_namespace", "--ignored", "--nocapture"])
             .env(CHILD, format!("{} {mdns}", n + 1))
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap()
     };
