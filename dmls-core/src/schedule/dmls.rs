@@ -213,3 +213,6 @@ impl DmlsSecrets {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

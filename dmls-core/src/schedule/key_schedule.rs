@@ -247,3 +247,6 @@ impl EpochSecrets {
         suite.verify_mac(&self.membership_key, content_tbm, tag)
     }
 }
+
+#[cfg(test)]
+mod tests;

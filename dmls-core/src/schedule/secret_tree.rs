@@ -311,3 +311,6 @@ impl SecretTree {
         Ok(result)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -151,7 +151,7 @@ pub(crate) static SHAPES: &[Shape] = &[
             "interim_transcript_hash_after",
         ],
         optional: &[],
-        run: missing,
+        run: schedule::transcript_hashes,
         expected: &[
             "/authenticated_content",
             "/confirmed_transcript_hash_after",

@@ -1,9 +1,11 @@
 //! Vectors of the codec, the cipher suites and the key schedule.
 
 use dmls_core::codec::{Bytes, decode, encode};
+use dmls_core::framing::AuthenticatedContent;
 use dmls_core::schedule::{
     AeadKeys, DerivedEpoch, GroupContext, HandshakeKeys, PreSharedKeyId, Profile, PskType, RatchetError,
-    RatchetType, SecretTree, Windows, joiner_secret, psk_secret as combine, sender_data_keys, welcome_secret,
+    RatchetType, SecretTree, Windows, confirmed_transcript_hash, interim_transcript_hash, joiner_secret,
+    psk_secret as combine, sender_data_keys, welcome_secret,
 };
 use dmls_core::suite::{
     HpkeCiphertext, HpkePrivateKey, HpkePublicKey, Secret, SignaturePrivateKey, SignaturePublicKey,
@@ -182,6 +184,27 @@ pub(crate) fn psk_secret(case: &Value) -> Result<Outcome, String> {
         psks.push((id, secret(psk, "psk")?));
     }
     same(case, "psk_secret", combine(suite, &psks).at("psks")?.as_slice())?;
+    Ok(Outcome::Passed)
+}
+
+pub(crate) fn transcript_hashes(case: &Value) -> Result<Outcome, String> {
+    let suite = suite_or_skip!(case);
+    let encoded = bytes(case, "authenticated_content")?;
+    let commit = decode::<AuthenticatedContent>(&encoded).at("authenticated_content")?;
+    same(case, "authenticated_content", &encode(&commit).at("authenticated_content")?)?;
+
+    let input = commit.confirmed_transcript_input().at("authenticated_content")?;
+    let before = opaque(case, "interim_transcript_hash_before")?;
+    let confirmed = confirmed_transcript_hash(suite, &before, &input);
+    same(case, "confirmed_transcript_hash_after", confirmed.as_slice())?;
+
+    let tag = commit.auth.confirmation_tag.ok_or("authenticated_content: no confirmation tag")?;
+    let confirmation_key = secret(case, "confirmation_key")?;
+    if !suite.verify_mac(&confirmation_key, confirmed.as_slice(), &tag).at("confirmation_key")? {
+        return Err("authenticated_content: its confirmation tag is wrong".into());
+    }
+    let interim = interim_transcript_hash(suite, &confirmed, &tag).at("confirmation tag")?;
+    same(case, "interim_transcript_hash_after", interim.as_slice())?;
     Ok(Outcome::Passed)
 }
 
