@@ -1,1 +1,12 @@
-//! tests
+//! Support for the cross-crate tests: a world of clients in memory, with a network that the test cuts and heals.
+//!
+//! **What it does.** Drives the same state machine as the daemon, through the same API, in virtual time, with one
+//! seeded RNG: one seed, one run.
+//!
+//! **What it never does.** It decides nothing about branches and opens no socket.
+//!
+//! **How to drive it.** [`World::new`], [`World::form`], then `act`, `cut`, `heal`, `run`.
+
+mod world;
+
+pub use world::{Peer, World};

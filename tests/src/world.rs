@@ -1,0 +1,318 @@
+//! Clients in memory and the network between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dmls_core::framing::DmlsProfile;
+use dmls_core::group::{
+    Client, Disposition, Effect, Event, Group, GroupId, GroupOptions, Input, MemoryStore, Step, inspect_key_package,
+};
+use dmls_core::schedule::EpochId;
+use dmls_core::suite::CipherSuite;
+use dmls_core::tree::LeafIndex;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+
+/// A client with its store, and what it has seen.
+pub struct Peer {
+    /// Its identity.
+    pub client: Client,
+    /// What it has stored.
+    pub store: MemoryStore,
+    /// The group, once it is in.
+    pub group: Option<Group>,
+    /// Every event so far.
+    pub events: Vec<Event>,
+    /// Messages of the world that have been handed to it, by index, with what became of them.
+    pub seen: BTreeMap<usize, Disposition>,
+    /// Which side of a cut it is on.
+    pub side: usize,
+}
+
+impl Peer {
+    /// The group.
+    pub fn group(&self) -> &Group {
+        self.group.as_ref().expect("the peer is in the group")
+    }
+
+    /// Payloads delivered to it, with their epochs, in order of delivery.
+    pub fn messages(&self) -> Vec<(EpochId, Vec<u8>)> {
+        let message = |event: &Event| match event {
+            Event::Message { epoch, payload, .. } => Some((epoch.clone(), payload.clone())),
+            _ => None,
+        };
+        self.events.iter().filter_map(message).collect()
+    }
+
+    /// The leaf of another client in this one's head.
+    pub fn leaf_of(&self, other: &Client) -> Option<LeafIndex> {
+        let view = self.group().view().expect("the head has keys");
+        view.members.iter().find(|member| member.fingerprint == other.fingerprint()).map(|member| member.leaf)
+    }
+}
+
+/// A message on the network, with everybody who holds it.
+struct Sent {
+    bytes: Vec<u8>,
+    holders: BTreeSet<usize>,
+}
+
+/// All clients, the network, and the time.
+pub struct World {
+    /// The clients.
+    pub peers: Vec<Peer>,
+    /// Virtual time; Unix milliseconds.
+    pub now: u64,
+    /// The one RNG.
+    pub rng: ChaCha20Rng,
+    /// Local policy of everybody.
+    pub options: GroupOptions,
+    sent: Vec<Sent>,
+    welcomes: Vec<(usize, Vec<u8>)>,
+}
+
+impl World {
+    /// `n` clients that know nothing of each other.
+    pub fn new(seed: u64, n: usize) -> Self {
+        Self::with_suite(seed, n, CipherSuite::X25519_AES128GCM)
+    }
+
+    /// The same, with a suite.
+    pub fn with_suite(seed: u64, n: usize, suite: CipherSuite) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let peer = |place: usize, rng: &mut ChaCha20Rng| {
+            let (client, changes) = Client::new(suite, format!("m{place}").as_bytes(), rng).expect("a client");
+            let mut store = MemoryStore::default();
+            dmls_core::group::Store::apply(&mut store, &changes).expect("memory");
+            Peer { client, store, group: None, events: Vec::new(), seen: BTreeMap::new(), side: 0 }
+        };
+        let peers = (0..n).map(|place| peer(place, &mut rng)).collect();
+        let now = 1_800_000_000_000;
+        Self { peers, now, rng, options: GroupOptions::default(), sent: Vec::new(), welcomes: Vec::new() }
+    }
+
+    /// A random number of `0..below`.
+    pub fn below(&mut self, below: usize) -> usize {
+        (self.rng.next_u64() % below.max(1) as u64) as usize
+    }
+
+    /// Shuffles.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = self.below(last + 1);
+            items.swap(last, other);
+        }
+    }
+
+    /// The first client makes a group and invites all others; everybody settles.
+    pub fn form(&mut self) {
+        self.create(DmlsProfile::default());
+        let others: Vec<usize> = (1..self.peers.len()).collect();
+        self.invite(0, &others);
+        self.run(60_000);
+    }
+
+    /// The first client makes a group.
+    pub fn create(&mut self, profile: DmlsProfile) {
+        let id = GroupId(b"the group".to_vec().into());
+        let peer = &self.peers[0];
+        let step = peer.client.create_group(id, &profile, &self.options, self.now, &mut self.rng).expect("a group");
+        let mut group = step.group.clone();
+        let (_, effects) = step.commit(&mut self.peers[0].store, &mut group).expect("memory");
+        self.peers[0].group = Some(group);
+        self.carry_out(0, effects);
+    }
+
+    /// A key package of a client.
+    pub fn key_package(&mut self, of: usize) -> Vec<u8> {
+        let made = self.peers[of].client.key_package(&self.options, self.now, &mut self.rng).expect("a key package");
+        dmls_core::group::Store::apply(&mut self.peers[of].store, &made.changes).expect("memory");
+        made.bytes
+    }
+
+    /// One client invites others by one commit.
+    pub fn invite(&mut self, by: usize, others: &[usize]) {
+        let key_packages: Vec<Vec<u8>> = others.iter().map(|other| self.key_package(*other)).collect();
+        self.act(by, |group, now, rng| group.invite(&key_packages, now, rng).expect("an invitation"));
+    }
+
+    /// One client does something.
+    pub fn act(&mut self, by: usize, action: impl FnOnce(&Group, u64, &mut ChaCha20Rng) -> Step) {
+        let step = action(self.peers[by].group(), self.now, &mut self.rng);
+        self.take_step(by, step);
+    }
+
+    /// One client sends a message.
+    pub fn send(&mut self, by: usize, payload: &str) {
+        self.act(by, |group, now, rng| group.send(payload.as_bytes(), now, rng).expect("a message"));
+    }
+
+    /// One client refreshes its keys.
+    pub fn refresh(&mut self, by: usize) {
+        self.act(by, |group, now, rng| group.refresh(now, rng).expect("a commit"));
+    }
+
+    /// One client removes another.
+    pub fn remove(&mut self, by: usize, other: usize) {
+        let leaf = self.peers[by].leaf_of(&self.peers[other].client).expect("a member");
+        self.act(by, |group, now, rng| group.remove(leaf, now, rng).expect("a commit"));
+    }
+
+    /// Stores a step of a client and carries out its effects.
+    pub fn take_step(&mut self, by: usize, step: Step) -> Option<Disposition> {
+        let peer = &mut self.peers[by];
+        let group = peer.group.as_mut().expect("the peer is in the group");
+        let (disposition, effects) = step.commit(&mut peer.store, group).expect("memory");
+        self.carry_out(by, effects);
+        disposition
+    }
+
+    fn carry_out(&mut self, by: usize, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Publish { bytes, .. } => {
+                    let index = self.sent.len();
+                    self.sent.push(Sent { bytes, holders: BTreeSet::from([by]) });
+                    self.peers[by].seen.insert(index, Disposition::Applied);
+                }
+                Effect::Welcome { key_package, bytes } => self.address(&key_package, bytes),
+                Effect::Event(event) => self.peers[by].events.push(event),
+            }
+        }
+    }
+
+    fn address(&mut self, key_package: &dmls_core::codec::Bytes, bytes: Vec<u8>) {
+        let holds = |peer: &Peer| {
+            let key = dmls_core::group::Key::key_package(key_package);
+            dmls_core::group::Store::get(&peer.store, &key).expect("memory").is_some()
+        };
+        if let Some(to) = self.peers.iter().position(holds) {
+            self.welcomes.push((to, bytes));
+        }
+    }
+
+    /// Hands over the Welcomes that wait. Only a client that is in no group takes one.
+    pub fn deliver_welcomes(&mut self) {
+        for (to, bytes) in std::mem::take(&mut self.welcomes) {
+            let peer = &self.peers[to];
+            if peer.group.is_some() {
+                continue;
+            }
+            let step = peer.client.join(&peer.store, &bytes, &self.options, self.now, &mut self.rng);
+            let step = step.expect("a good Welcome");
+            let mut group = step.group.clone();
+            let (_, effects) = step.commit(&mut self.peers[to].store, &mut group).expect("memory");
+            self.peers[to].group = Some(group);
+            self.carry_out(to, effects);
+        }
+    }
+
+    /// Hands one message to one client.
+    pub fn deliver(&mut self, index: usize, to: usize) -> Disposition {
+        let bytes = self.sent[index].bytes.clone();
+        let disposition = self.inject(to, &bytes);
+        self.peers[to].seen.insert(index, disposition.clone());
+        self.sent[index].holders.insert(to);
+        disposition
+    }
+
+    /// Hands any bytes to one client.
+    pub fn inject(&mut self, to: usize, bytes: &[u8]) -> Disposition {
+        let group = self.peers[to].group();
+        let step = group.handle(Input::Message(bytes), self.now, &mut self.rng);
+        self.take_step(to, step).expect("a message has a disposition")
+    }
+
+    /// How many messages were ever sent.
+    pub fn sent(&self) -> usize {
+        self.sent.len()
+    }
+
+    /// The bytes of a message.
+    pub fn bytes(&self, index: usize) -> &[u8] {
+        &self.sent[index].bytes
+    }
+
+    /// Puts clients on sides: only those of one side hear each other.
+    pub fn cut(&mut self, sides: &[usize]) {
+        for (peer, side) in self.peers.iter_mut().zip(sides) {
+            peer.side = *side;
+        }
+    }
+
+    /// Everybody hears everybody again.
+    pub fn heal(&mut self) {
+        self.peers.iter_mut().for_each(|peer| peer.side = 0);
+    }
+
+    /// Messages that a client on the same side holds and this one has not seen: index and receiver.
+    fn deliverable(&self) -> Vec<(usize, usize)> {
+        let mut found = Vec::new();
+        for (index, sent) in self.sent.iter().enumerate() {
+            for (to, peer) in self.peers.iter().enumerate() {
+                let reachable = sent.holders.iter().any(|holder| self.peers[*holder].side == peer.side);
+                if peer.group.is_some() && reachable && !peer.seen.contains_key(&index) {
+                    found.push((index, to));
+                }
+            }
+        }
+        found
+    }
+
+    /// Spreads everything that can be spread, in random order, without time passing.
+    pub fn spread(&mut self) {
+        loop {
+            self.deliver_welcomes();
+            let mut next = self.deliverable();
+            if next.is_empty() {
+                break;
+            }
+            self.shuffle(&mut next);
+            for (index, to) in next {
+                self.deliver(index, to);
+            }
+        }
+        for to in 0..self.peers.len() {
+            if let Some(group) = &self.peers[to].group {
+                let step = group.handle(Input::Reconciled, self.now, &mut self.rng);
+                self.take_step(to, step);
+            }
+        }
+        if !self.deliverable().is_empty() {
+            self.spread();
+        }
+    }
+
+    /// Lets `ms` of virtual time pass: messages spread at once, timers run when they are due.
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        loop {
+            self.spread();
+            let deadlines = self.peers.iter().filter_map(|peer| peer.group.as_ref()?.next_deadline());
+            let next = deadlines.min().unwrap_or(u64::MAX).max(self.now + 1);
+            if next > end {
+                break;
+            }
+            self.now = next;
+            self.tick();
+        }
+        self.now = end;
+        self.tick();
+        self.spread();
+    }
+
+    fn tick(&mut self) {
+        for place in 0..self.peers.len() {
+            if let Some(group) = &self.peers[place].group {
+                let step = group.handle(Input::Tick, self.now, &mut self.rng);
+                self.take_step(place, step);
+            }
+        }
+    }
+
+    /// Kills a client and starts it again from its store.
+    pub fn restart(&mut self, place: usize) {
+        let id = self.peers[place].group().id().clone();
+        let loaded = Group::load(&self.peers[place].store, &id, &self.options).expect("a good store");
+        self.peers[place].group = loaded;
+    }
+}
