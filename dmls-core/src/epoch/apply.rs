@@ -161,8 +161,11 @@ impl PublicState {
         policy: &dyn CommitPolicy,
     ) -> Result<(), CommitError> {
         let old = self.tree.leaf(old).ok_or(CommitError::Successor(new))?;
-        let accepted =
-            if self.is_dmls() { old.credential == node.credential } else { policy.accept_successor(old, node) };
+        let accepted = if self.is_dmls() {
+            old.credential == node.credential
+        } else {
+            policy.accept_successor(old, node)
+        };
         if accepted { Ok(()) } else { Err(CommitError::Successor(new)) }
     }
 }

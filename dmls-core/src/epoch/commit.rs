@@ -9,7 +9,8 @@ use super::proposals::{Committer, ProposalList, ProposalListError, Purpose, Sent
 use super::state::{Epoch, PublicState};
 use crate::codec::{Bytes, CodecError};
 use crate::framing::{
-    AuthenticatedContent, Commit, Content, DmlsMeta, KeyPackageError, ProposalOrRef, ProposalRef, ReInit, Sender,
+    AuthenticatedContent, Commit, Content, DmlsMeta, KeyPackageError, ProposalOrRef, ProposalRef, ReInit,
+    Sender,
 };
 use crate::schedule::{
     CommitId, DmlsKeyError, GroupContext, PreSharedKeyId, PskError, RatchetError, confirmed_transcript_hash,
@@ -317,7 +318,11 @@ impl PublicState {
     }
 
     /// The GroupContext after a commit, but for its transcript hash.
-    pub(super) fn next_context(&self, applied: &Applied, tree: &RatchetTree) -> Result<GroupContext, CommitError> {
+    pub(super) fn next_context(
+        &self,
+        applied: &Applied,
+        tree: &RatchetTree,
+    ) -> Result<GroupContext, CommitError> {
         Ok(GroupContext {
             epoch: self.context.epoch.checked_add(1).ok_or(CommitError::EpochOverflow)?,
             tree_hash: tree.tree_hash()?,
@@ -354,9 +359,10 @@ fn resolve(
         ProposalOrRef::Reference(_) if sender == Sender::NewMemberCommit => {
             Err(ProposalListError::ExternalReference)
         }
-        ProposalOrRef::Reference(reference) => {
-            known.get(reference).cloned().ok_or_else(|| ProposalListError::UnknownReference(reference.clone()))
-        }
+        ProposalOrRef::Reference(reference) => known
+            .get(reference)
+            .cloned()
+            .ok_or_else(|| ProposalListError::UnknownReference(reference.clone())),
     };
     commit.proposals.iter().map(resolve_one).collect()
 }

@@ -9,8 +9,8 @@ use super::proposals::{ProposalListError, Purpose, SentProposal};
 use super::state::{Epoch, PendingLeaf};
 use crate::codec::Bytes;
 use crate::framing::{
-    AuthenticatedContent, Content, ContentType, FramedContent, FramingError, MlsMessage, MlsMessageBody, Padding,
-    PrivateMessage, Proposal, ProposalRef, PublicMessage, Sender, SenderData, WireFormat,
+    AuthenticatedContent, Content, ContentType, FramedContent, FramingError, MlsMessage, MlsMessageBody,
+    Padding, PrivateMessage, Proposal, ProposalRef, PublicMessage, Sender, SenderData, WireFormat,
 };
 use crate::schedule::{RatchetError, RatchetType, Windows};
 use crate::suite::{CryptoError, SignaturePrivateKey, SignaturePublicKey};
@@ -208,7 +208,10 @@ impl Epoch {
     ///
     /// # Errors
     /// [`ProposalListError`] if it is not valid in this epoch.
-    pub fn with_proposal(&self, content: &AuthenticatedContent) -> Result<(Self, ProposalRef), ProposalListError> {
+    pub fn with_proposal(
+        &self,
+        content: &AuthenticatedContent,
+    ) -> Result<(Self, ProposalRef), ProposalListError> {
         let Content::Proposal(proposal) = &content.content.content else {
             return Err(ProposalListError::NotAProposal);
         };
@@ -276,7 +279,11 @@ impl Epoch {
         Ok(sealed)
     }
 
-    pub(super) fn sign(&self, content: Content, sending: &Sending) -> Result<AuthenticatedContent, SealError> {
+    pub(super) fn sign(
+        &self,
+        content: Content,
+        sending: &Sending,
+    ) -> Result<AuthenticatedContent, SealError> {
         let content = FramedContent {
             group_id: self.context().group_id.clone(),
             epoch: self.context().epoch,
@@ -310,7 +317,8 @@ impl Epoch {
             let message = PublicMessage::protect(self.suite(), content.clone(), self.context(), key)?;
             return Ok((next, message.into()));
         }
-        let own = next.secret_tree.next_own(self.own_leaf(), ratchet(content.content.content.content_type()))?;
+        let own =
+            next.secret_tree.next_own(self.own_leaf(), ratchet(content.content.content.content_type()))?;
         let sender = SenderData::new(self.own_leaf(), own.generation, rng);
         let secret = &self.secrets().sender_data_secret;
         let message =

@@ -277,8 +277,7 @@ impl PublicState {
     /// RFC 9420 12.1.8.
     fn check_external_sender(&self, index: u32, ty: ProposalType) -> Result<(), ProposalListError> {
         let senders = self.context.extensions.external_senders();
-        let malformed =
-            |_| ProposalListError::MalformedExtension(ExtensionType::EXTERNAL_SENDERS);
+        let malformed = |_| ProposalListError::MalformedExtension(ExtensionType::EXTERNAL_SENDERS);
         if usize::try_from(index).map_or(true, |index| index >= senders.as_ref().map_or(0, Vec::len)) {
             senders.map_err(malformed)?;
             return Err(ProposalListError::UnknownExternalSender(index));
