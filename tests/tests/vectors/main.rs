@@ -309,6 +309,6 @@ pub(crate) static SHAPES: &[Shape] = &[
     },
 ];
 
-fn main() {
-    run::main();
+fn main() -> std::process::ExitCode {
+    run::main()
 }

@@ -22,6 +22,8 @@ pub(crate) fn directory() -> PathBuf {
 /// Summary lines, by file name.
 pub(crate) type Lines = Arc<Mutex<BTreeMap<String, String>>>;
 
+/// Runs all trials; the code says whether any failed.
+#[must_use]
 pub(crate) fn main() -> ExitCode {
     let found = find(&directory());
     let lines = Lines::default();
