@@ -164,8 +164,9 @@ fn gossip(config: &Config) -> Result<Gossipsub, ProtocolError> {
 
 fn score() -> PeerScoreParams {
     PeerScoreParams {
-        // Our own penalty points, as negative numbers.
-        app_specific_weight: 1.0,
+        // Our own penalty points, as negative numbers. With the weight of invalid messages below it is so small that
+        // a peer is banned, which is told, before gossipsub ignores it, which is not.
+        app_specific_weight: 0.5,
         // A household, a company, or all tests share one address.
         ip_colocation_factor_weight: 0.0,
         // A slow peer is repaired by catching up, not punished.
@@ -181,7 +182,7 @@ pub(crate) fn topic_score() -> TopicScoreParams {
         topic_weight: 1.0,
         mesh_message_deliveries_weight: 0.0,
         mesh_failure_penalty_weight: 0.0,
-        invalid_message_deliveries_weight: -1.0,
+        invalid_message_deliveries_weight: -0.05,
         invalid_message_deliveries_decay: 0.9,
         ..TopicScoreParams::default()
     }

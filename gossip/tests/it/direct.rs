@@ -63,6 +63,7 @@ async fn the_wrong_peer_at_an_address_is_not_talked_to() {
     let answer = a.handle.request(other, b.addresses.clone(), REVERSE, vec![1]).await;
     assert_eq!(answer, Err(RequestError::Unreachable { peer: other }));
     assert_eq!(b.counters(a.id).await.bytes_in, 0);
+    until("the failed connection is gone at the other end", 5, async || !b.is_connected(a.id).await).await;
     // The control: the right name at the same address.
     let answer = a.handle.request(b.id, b.addresses.clone(), REVERSE, vec![1]).await;
     assert_eq!(answer, Ok(vec![1]));
