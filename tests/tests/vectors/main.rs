@@ -10,6 +10,7 @@ mod input;
 mod run;
 mod schedule;
 mod self_test;
+mod tree;
 
 use serde_json::Value;
 
@@ -163,7 +164,7 @@ pub(crate) static SHAPES: &[Shape] = &[
         name: "tree-math",
         keys: &["n_leaves", "n_nodes", "root", "left", "right", "parent", "sibling"],
         optional: &[],
-        run: missing,
+        run: tree::tree_math,
         expected: &["/n_nodes", "/root", "/left/1", "/right/1", "/parent/0", "/sibling/0"],
         digit: Digit::Last,
     },
@@ -179,7 +180,7 @@ pub(crate) static SHAPES: &[Shape] = &[
             "tree_hash_after",
         ],
         optional: &[],
-        run: missing,
+        run: tree::tree_operations,
         expected: &["/tree_hash_before", "/tree_after", "/tree_hash_after"],
         digit: Digit::Last,
     },
@@ -187,7 +188,7 @@ pub(crate) static SHAPES: &[Shape] = &[
         name: "tree-validation",
         keys: &["cipher_suite", "tree", "group_id", "resolutions", "tree_hashes"],
         optional: &[],
-        run: missing,
+        run: tree::tree_validation,
         expected: &["/group_id", "/tree_hashes/0", "/resolutions/0/0"],
         digit: Digit::Last,
     },
@@ -203,7 +204,7 @@ pub(crate) static SHAPES: &[Shape] = &[
             "update_paths",
         ],
         optional: &[],
-        run: missing,
+        run: tree::treekem,
         expected: &[
             "/update_paths/0/commit_secret",
             "/update_paths/0/tree_hash_after",

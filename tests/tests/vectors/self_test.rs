@@ -23,6 +23,7 @@ pub(crate) fn trials(found: &Found) -> Vec<Trial> {
     let mut all: Vec<_> = corruption.collect();
     all.push(Trial::test("vectors::runner_rejects_bad_files", rejects_bad_files));
     all.push(Trial::test("vectors::runner_judges_directories", judges_directories));
+    all.push(Trial::test("vectors::runner_exits_with_failure", exits_with_failure));
     all
 }
 
@@ -142,5 +143,25 @@ fn judges_directories() -> Result<(), Failed> {
     let trials = file_trials(&one, &lines);
     assert_eq!(trials.iter().map(Trial::name).collect::<Vec<_>>(), ["vectors::session.json"]);
     assert!(!trials[0].has_ignored_flag());
+    Ok(())
+}
+
+/// A failed trial makes the process fail: cargo and CI see nothing else.
+fn exits_with_failure() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    let run = |trial: &str| {
+        std::process::Command::new(std::env::current_exe()?)
+            .args(["--exact", trial])
+            .env("MLS_VECTORS", folder.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .map(|status| status.success())
+    };
+    assert!(!run("vectors::directory")?, "an empty directory");
+    std::fs::write(folder.path().join("good.json"), r#"[{"vlbytes_header": "0d", "length": 13}]"#)?;
+    std::fs::write(folder.path().join("bad.json"), r#"[{"vlbytes_header": "0d", "length": 14}]"#)?;
+    assert!(!run("vectors::bad.json")?, "a wrong vector");
+    assert!(run("vectors::good.json")?, "the control");
     Ok(())
 }
