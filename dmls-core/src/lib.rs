@@ -14,6 +14,7 @@
 pub mod codec;
 pub mod epoch;
 pub mod framing;
+pub mod group;
 pub mod history;
 pub mod schedule;
 pub mod suite;

@@ -150,7 +150,7 @@ impl DeserializeBytes for AuthenticatedContent {
     }
 }
 
-crate::serde_as_tls!(AuthenticatedContent);
+crate::serde_as_tls!(AuthenticatedContent, Sender);
 
 /// `FramedContentTBS` (RFC 9420 6.1): what the signature covers.
 pub(super) fn to_be_signed(

@@ -14,14 +14,14 @@ use super::store::{Key, Table};
 use super::transaction::Transaction;
 use super::{Group, Keys};
 use crate::codec::{Bytes, CodecError, encode};
-use crate::epoch::{CommitRequest, CreateError, InitSource, NoPolicy, NoPsks, Padding};
+use crate::epoch::{CommitRequest, CreateError, DefaultPolicy, InitSource, NoPsks};
 use crate::framing::{
-    Add, Content, DmlsApplication, DmlsEpochInfo, DmlsError, DmlsJoin, KeyPackage, KeyPackageError, KeyPackagePolicy,
-    MlsMessage, MlsMessageBody, Proposal, ProposalRef, Remove,
+    Add, Content, DmlsApplication, DmlsJoin, KeyPackage, KeyPackageError, KeyPackagePolicy, MlsMessage,
+    MlsMessageBody, Proposal, ProposalRef, Remove,
 };
 use crate::schedule::{DmlsKeyError, EpochId, GroupContext, RatchetType, child_init_input};
 use crate::suite::{CryptoError, Secret, Strictness};
-use crate::tree::{Extensions, LeafIndex};
+use crate::tree::LeafIndex;
 use rand_core::CryptoRng;
 
 /// Why a call did nothing.
@@ -66,9 +66,6 @@ pub enum ActionError {
     /// The message could not be made.
     #[error(transparent)]
     Speak(#[from] SpeakError),
-    /// The profile's extension could not be made.
-    #[error(transparent)]
-    Profile(#[from] DmlsError),
     /// The child's secret could not be derived.
     #[error(transparent)]
     Key(#[from] DmlsKeyError),
@@ -93,7 +90,7 @@ impl Group {
         let head = transaction.member_head()?;
         let keys = transaction.keys_of(&head)?;
         let data = DmlsApplication {
-            generation: keys.epoch.next_generation(RatchetType::Application),
+            generation: keys.epoch.next_generation(RatchetType::Application).ok_or(SpeakError::NoKeys)?,
             heads: other_tips(&self.history, &head),
             payload: payload.into(),
         };
@@ -104,7 +101,7 @@ impl Group {
         if let Some(record) = transaction.group.history.epoch_mut(&head) {
             record.messages += 1;
         }
-        Ok(transaction.finish(None))
+        Ok(transaction.finish(None)?)
     }
 
     /// Adds the makers of these key packages (encoded `MLSMessage`s) by a commit, at once.
@@ -124,7 +121,12 @@ impl Group {
             let key_package = read_key_package(bytes)?;
             // Whoever adds checks the lifetime; whoever receives the commit does not (DESIGN 4.4).
             let now = Some(now_ms / 1000);
-            let policy = KeyPackagePolicy { strictness: Strictness::Canonical, now, allow_last_resort: false };
+            let policy = KeyPackagePolicy {
+                suite: self.suite,
+                strictness: Strictness::Canonical,
+                now,
+                last_resort: false,
+            };
             key_package.validate(&policy)?;
             Ok(Proposal::Add(Add { key_package: Box::new(key_package) }))
         };
@@ -170,7 +172,7 @@ impl Group {
         }
         transaction.group.state.leaving = true;
         transaction.propose_own_removal(&head)?;
-        Ok(transaction.finish(None))
+        Ok(transaction.finish(None)?)
     }
 
     fn commit_now(
@@ -181,7 +183,7 @@ impl Group {
     ) -> Result<Step, ActionError> {
         let mut transaction = Transaction::new(self, now_ms, rng);
         transaction.commit_on_head(proposals)?;
-        Ok(transaction.finish(None))
+        Ok(transaction.finish(None)?)
     }
 
     /// Forgets a Welcome that has been delivered.
@@ -215,13 +217,7 @@ impl Transaction<'_> {
     pub(super) fn propose_own_removal(&mut self, epoch: &EpochId) -> Result<(), ActionError> {
         let keys = self.keys_of(epoch)?;
         let removed = keys.epoch.own_leaf();
-        let padding = Padding(self.group.options.padding);
-        let content = Content::Proposal(Proposal::Remove(Remove { removed }));
-        let (next, message, content) =
-            keys.epoch.seal(content, Bytes::default(), padding, false, self.rng).map_err(SpeakError::from)?;
-        let (next, _) = next.with_proposal(&content).map_err(|error| ActionError::Record(error.to_string()))?;
-        self.group.keys.insert(epoch.clone(), Keys { epoch: Arc::new(next), init: keys.init });
-        self.publish(epoch, message)?;
+        self.seal(epoch, Content::Proposal(Proposal::Remove(Remove { removed })))?;
         self.mark_sent(epoch);
         Ok(())
     }
@@ -239,32 +235,29 @@ impl Transaction<'_> {
         let suite = self.group.suite;
         let puncturing = self.group.options.puncturing;
         let mut init = keys.init.as_ref().clone();
-        let info = |child: Option<&EpochId>| group_info_extensions(&head, child);
         let created = {
             let mut evaluate = |conf: &Secret, context: &GroupContext| {
                 let x = child_init_input(suite, conf, context)?;
                 if puncturing { init.evaluate_and_puncture(&x) } else { init.evaluate(&x) }
             };
-            let mut request = CommitRequest::new(&NoPsks, &NoPolicy);
+            let mut request = CommitRequest::new(&NoPsks, &DefaultPolicy);
             request.proposals = proposals;
             request.references = references;
-            request.path = true;
             request.meta = Some(meta);
-            request.padding = Padding(self.group.options.padding);
-            request.welcome_tree = true;
-            request.group_info_extensions = &info;
-            keys.epoch.create_commit(request, InitSource::Dmls(&mut evaluate), self.rng)?
+            request.sending = self.sending();
+            request.group_info.join = Some(DmlsJoin { parent: head.0.clone(), ..DmlsJoin::default() });
+            keys.epoch.create_commit(&request, InitSource::Dmls(&mut evaluate), self.rng)?
         };
         let dmls = created.dmls.ok_or(ActionError::NotAMember)?;
         let child = Keys { epoch: Arc::new(created.child), init: Arc::new(dmls.parent_init) };
         let parent_keys = Keys { epoch: Arc::new(created.parent), init: Arc::new(init) };
-        let added: Vec<Bytes> = created.public.added.iter().map(|added| added.reference.clone()).collect();
+        let added: Vec<Bytes> = created.commit.added.iter().map(|added| added.reference.clone()).collect();
         self.publish(&head, created.message)?;
         self.mark_handshake(&head);
         let new = NewChild {
             parent: head.clone(),
             parent_keys,
-            commit: created.public,
+            commit: created.commit,
             child: Ok((dmls.dmls_epoch, child)),
         };
         if let super::receive::Outcome::Rejected(rule) = self.add_child(new, Some(())) {
@@ -273,7 +266,7 @@ impl Transaction<'_> {
         let own = keys.epoch.own_leaf();
         self.evidence |= self.group.history.record_spoken(&head, own).unwrap_or(false);
         if let Some(welcome) = created.welcome {
-            self.deliver(&added, encode(&MlsMessage::new(MlsMessageBody::Welcome(welcome)))?);
+            self.deliver(&added, MlsMessage::from(welcome).to_bytes()?);
         }
         Ok(())
     }
@@ -283,8 +276,8 @@ impl Transaction<'_> {
         let own = keys.epoch.own_leaf();
         let mut taken = removed_by(proposals.iter());
         let mut references = Vec::new();
-        for (reference, proposal) in keys.epoch.proposals().iter() {
-            if let Proposal::Remove(remove) = proposal
+        for (reference, sent) in keys.epoch.proposals() {
+            if let Proposal::Remove(remove) = &sent.proposal
                 && remove.removed != own
                 && keys.epoch.leaf(remove.removed).is_some()
                 && taken.insert(remove.removed)
@@ -304,11 +297,4 @@ impl Transaction<'_> {
             self.effects.push(Effect::Welcome { key_package: key_package.clone(), bytes: bytes.clone() });
         }
     }
-}
-
-/// What a joiner must know of the history (DESIGN 4.3).
-fn group_info_extensions(parent: &EpochId, child: Option<&EpochId>) -> Result<Extensions, DmlsError> {
-    let Some(child) = child else { return Ok(Extensions::default()) };
-    let join = DmlsJoin { parent: parent.0.clone(), merged_tips: Vec::new(), added_in: Bytes::default() };
-    Ok(Extensions(vec![DmlsEpochInfo { dmls_epoch: child.0.clone(), join }.to_extension()?]))
 }

@@ -16,16 +16,16 @@ use super::store::{Changes, GroupId, Key, Store, StoreError, Table};
 use super::transaction::Transaction;
 use super::{Group, Keys};
 use crate::codec::{Bytes, CodecError};
-use crate::epoch::{CreateError, Epoch, Founder, NoPolicy, NoPsks, WelcomeError, join};
+use crate::epoch::{CommitError, DefaultPolicy, Epoch, Join, NoPsks, WelcomeError};
 use crate::framing::{
-    DmlsEpochInfo, DmlsError, DmlsProfile, KeyPackageBuilder, KeyPackageBundle, MlsMessage, MlsMessageBody, Welcome,
+    DmlsError, DmlsProfile, KeyPackageBuilder, KeyPackageBundle, MlsMessage, MlsMessageBody, Welcome,
 };
 use crate::history::{History, HistoryEpoch, LeafSet};
 use crate::schedule::DmlsSecrets;
 use crate::suite::{CipherSuite, CryptoError, SignaturePrivateKey, Suite};
 use crate::tree::{
-    Capabilities, Credential, CredentialType, ExtensionType, Extensions, LeafTemplate, Lifetime, ProposalType,
-    ProtocolVersion, RequiredCapabilities,
+    Capabilities, Credential, CredentialType, ExtensionType, Extensions, LeafTemplate, Lifetime,
+    ProposalType, ProtocolVersion, RequiredCapabilities,
 };
 
 /// Why a client could not be made, or a group not begun.
@@ -39,7 +39,7 @@ pub enum ClientError {
     Crypto(#[from] CryptoError),
     /// The group could not be made.
     #[error(transparent)]
-    Create(#[from] CreateError),
+    Create(#[from] CommitError),
     /// The profile is not valid.
     #[error(transparent)]
     Profile(#[from] DmlsError),
@@ -58,7 +58,9 @@ pub enum JoinError {
     #[error("The Welcome cannot be read: {0}")]
     Codec(#[from] CodecError),
     /// No key package that the Welcome was made for is there: it was used before, or is somebody else's.
-    #[error("The Welcome is for a key package that was used already or is not of this client; ask to be invited again.")]
+    #[error(
+        "The Welcome is for a key package that was used already or is not of this client; ask to be invited again."
+    )]
     NoKeyPackage,
     /// The client is in the group.
     #[error("This client is in the group already.")]
@@ -69,12 +71,6 @@ pub enum JoinError {
     /// The group is plain MLS.
     #[error("The group has no DMLS profile.")]
     NotDmls,
-    /// The GroupInfo names another epoch than the one that its secrets give.
-    #[error("The Welcome names another epoch than its secrets give.")]
-    WrongEpochId,
-    /// The profile is not valid.
-    #[error(transparent)]
-    Profile(#[from] DmlsError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -160,8 +156,12 @@ impl Client {
         }
         let (signature_private, public) = suite.suite()?.signature().generate(rng);
         let fingerprint = Sha256::digest(public.as_slice()).into();
-        let record =
-            ClientRecord { suite, credential: Credential::basic(identity.to_vec()), signature_private, fingerprint };
+        let record = ClientRecord {
+            suite,
+            credential: Credential::basic(identity.to_vec()),
+            signature_private,
+            fingerprint,
+        };
         let mut changes = Changes::default();
         changes.put(Key::client(), Value::Client(record.clone()));
         Ok((Self { record, suite: suite.suite()? }, changes))
@@ -221,7 +221,8 @@ impl Client {
             not_before: now.saturating_sub(3600),
             not_after: now.saturating_add(options.key_package_lifetime_s),
         };
-        let builder = KeyPackageBuilder::new(self.suite, self.template(), self.record.signature_private.clone());
+        let builder =
+            KeyPackageBuilder::new(self.suite, self.template(), self.record.signature_private.clone());
         Ok(builder.lifetime(lifetime).build(rng)?)
     }
 
@@ -237,7 +238,7 @@ impl Client {
     ) -> Result<NewKeyPackage, ClientError> {
         let bundle = self.bundle(options, now_ms, rng)?;
         let reference = bundle.key_package.reference(self.suite)?;
-        let message = MlsMessage::new(MlsMessageBody::KeyPackage(bundle.key_package.clone()));
+        let message = MlsMessage::from(bundle.key_package.clone());
         let mut changes = Changes::default();
         changes.put(Key::key_package(&reference), Value::KeyPackage(bundle));
         Ok(NewKeyPackage { reference, bytes: message.to_bytes()?, changes })
@@ -261,12 +262,11 @@ impl Client {
             credential_types: Vec::new(),
         };
         let extensions = Extensions(vec![required.to_extension()?, profile.to_extension()?]);
-        let founder =
-            Founder { template: self.template(), signature_private: self.record.signature_private.clone() };
-        let created = Epoch::create(self.suite, id.0.clone(), extensions, &founder, rng)?;
-        let dmls = created.dmls.ok_or(DmlsError::ZeroBound)?;
-        let group = first_group(id, created.epoch, dmls, options, now_ms);
-        Ok(begin(group, Changes::default(), rng))
+        let founder = self.bundle(options, now_ms, rng)?;
+        let (epoch, dmls) = Epoch::found(self.suite, id.0.clone(), extensions, &founder, rng)?;
+        let dmls = dmls.ok_or(CommitError::InitSource)?;
+        let group = first_group(id, epoch, dmls, options, now_ms);
+        Ok(begin(group, Changes::default(), rng)?)
     }
 
     /// Joins the group of a Welcome (an `MLSMessage`) that was made for a key package of this client. The key package
@@ -286,24 +286,24 @@ impl Client {
             return Err(JoinError::NotAWelcome);
         };
         let (key, bundle) = own_key_package(store, &welcome)?.ok_or(JoinError::NoKeyPackage)?;
-        let joined = join(&welcome, &bundle, None, &NoPsks, &NoPolicy)?;
+        let join = Join { bundle: &bundle, ratchet_tree: None, psks: &NoPsks, policy: &DefaultPolicy };
+        let joined = join.welcome(&welcome)?;
         let dmls = joined.dmls.ok_or(JoinError::NotDmls)?;
-        let info = DmlsEpochInfo::from_extensions(&joined.group_info.extensions)?.ok_or(JoinError::WrongEpochId)?;
-        if info.dmls_epoch != dmls.dmls_epoch.0 {
-            return Err(JoinError::WrongEpochId);
-        }
         let id = GroupId(joined.epoch.context().group_id.clone());
         if store.get(&Key::group(&id))?.is_some() {
             return Err(JoinError::AlreadyMember);
         }
         let mut changes = Changes::default();
         changes.delete(key);
-        Ok(begin(first_group(id, joined.epoch, dmls, options, now_ms), changes, rng))
+        Ok(begin(first_group(id, joined.epoch, dmls, options, now_ms), changes, rng)?)
     }
 }
 
 /// The key package among the store's that the Welcome was made for.
-fn own_key_package(store: &dyn Store, welcome: &Welcome) -> Result<Option<(Key, KeyPackageBundle)>, StoreError> {
+fn own_key_package(
+    store: &dyn Store,
+    welcome: &Welcome,
+) -> Result<Option<(Key, KeyPackageBundle)>, StoreError> {
     for secrets in &welcome.secrets {
         let key = Key::key_package(&secrets.new_member);
         match store.get(&key)? {
@@ -339,7 +339,7 @@ fn first_group(id: GroupId, epoch: Epoch, dmls: DmlsSecrets, options: &GroupOpti
 }
 
 /// The first step of a group.
-fn begin(group: Group, changes: Changes, rng: &mut dyn CryptoRng) -> Step {
+fn begin(group: Group, changes: Changes, rng: &mut dyn CryptoRng) -> Result<Step, CodecError> {
     let epoch = group.history.anchor().clone();
     let mut transaction = Transaction::first(group, rng);
     transaction.changes = changes;

@@ -10,11 +10,13 @@ use super::step::{Event, Missing};
 use super::transaction::{Transaction, member};
 use super::waiting::Reason;
 use crate::codec::Bytes;
-use crate::epoch::{CommitError, Entered, Epoch, InitSource, NoPolicy, NoPsks, Opened, PublicCommit};
+use crate::epoch::{
+    CommitError, DefaultPolicy, Entered, Epoch, InitSource, NoPsks, Opened, ProposalListError, PublicCommit,
+};
 use crate::framing::{Content, DmlsMeta, Proposal};
 use crate::history::{Blocked, Child, HistoryEpoch, Member, Operation, Summary};
 use crate::schedule::{ChildInput, CommitId, EpochId, InitPprf, child_init_input};
-use crate::suite::Secret;
+use crate::suite::{Secret, Suite};
 use crate::tree::LeafIndex;
 
 /// A commit whose child this client has: its own, or one that it has verified.
@@ -41,7 +43,9 @@ impl Transaction<'_> {
             Content::Proposal(Proposal::DmlsMeta(meta)) => self.evidence_message(epoch, leaf, meta),
             Content::Proposal(_) => self.proposal(epoch, keys, &opened),
             Content::Commit(_) => self.commit(epoch, keys, &opened, leaf),
-            Content::Application(_) => Outcome::rejected("The message's content is of another type than it says."),
+            Content::Application(_) => {
+                Outcome::rejected("The message's content is of another type than it says.")
+            }
         };
         if matches!(outcome, Outcome::Applied) {
             self.evidence |= self.group.history.record_spoken(epoch, leaf).unwrap_or(false);
@@ -52,7 +56,9 @@ impl Transaction<'_> {
     /// An acknowledgement or a vote.
     fn evidence_message(&mut self, epoch: &EpochId, leaf: LeafIndex, meta: &DmlsMeta) -> Outcome {
         if meta.conf.is_some() || meta.merge.is_some() {
-            return Outcome::rejected("A DmlsMeta that is sent alone has neither a confirmation nor a merge.");
+            return Outcome::rejected(
+                "A DmlsMeta that is sent alone has neither a confirmation nor a merge.",
+            );
         }
         let since = none_if_empty(&meta.since);
         let nh = self.group.suite.nh();
@@ -79,9 +85,8 @@ impl Transaction<'_> {
     /// Remembers since when a child is named that nobody has produced.
     fn note_unseen(&mut self, at: &EpochId, commit: &CommitId) {
         let now = self.group.state.reconciled_ms;
-        let unknown = |epoch: &HistoryEpoch| {
-            !epoch.children.contains_key(commit) && !epoch.unseen.contains_key(commit)
-        };
+        let unknown =
+            |epoch: &HistoryEpoch| !epoch.children.contains_key(commit) && !epoch.unseen.contains_key(commit);
         if self.group.history.epoch(at).is_some_and(unknown)
             && let Some(epoch) = self.group.history.epoch_mut(at)
         {
@@ -96,7 +101,9 @@ impl Transaction<'_> {
         }
         match keys.epoch.with_proposal(&opened.content) {
             Ok((next, _)) => {
-                self.group.keys.insert(epoch.clone(), Keys { epoch: Arc::new(next), init: Arc::clone(&keys.init) });
+                self.group
+                    .keys
+                    .insert(epoch.clone(), Keys { epoch: Arc::new(next), init: Arc::clone(&keys.init) });
                 Outcome::Applied
             }
             Err(error) => Outcome::rejected(error),
@@ -105,9 +112,9 @@ impl Transaction<'_> {
 
     /// A commit of somebody else.
     fn commit(&mut self, epoch: &EpochId, keys: &Keys, opened: &Opened, leaf: LeafIndex) -> Outcome {
-        let commit = match keys.epoch.stage_commit(&opened.content, &NoPolicy) {
+        let commit = match keys.epoch.stage_commit(&opened.content, &DefaultPolicy) {
             Ok(commit) => commit,
-            Err(CommitError::MissingProposal(reference)) => {
+            Err(CommitError::List(ProposalListError::UnknownReference(reference))) => {
                 return Outcome::Wait(Reason::Missing(Missing::Proposal(reference.0)));
             }
             Err(error) => return Outcome::rejected(error),
@@ -137,27 +144,23 @@ impl Transaction<'_> {
     }
 
     /// The secret part: derive the child, check its tag, and only then puncture.
-    fn process(&mut self, epoch: &EpochId, keys: &Keys, commit: PublicCommit) -> Result<NewChild, CommitError> {
+    fn process(&self, epoch: &EpochId, keys: &Keys, commit: PublicCommit) -> Result<NewChild, CommitError> {
         let suite = self.group.suite;
         let parent = epoch.clone();
         if commit.self_removed {
-            let conf = commit.meta.as_ref().and_then(|meta| meta.conf.as_ref()).ok_or(CommitError::MissingConf)?;
-            let x = child_init_input(suite, &Secret::from(conf.as_slice()), &commit.context)?;
-            let parent_keys = self.punctured(keys, &x)?;
+            let parent_keys = self.punctured(keys, &named_input(suite, &commit)?)?;
             return Ok(NewChild { parent, parent_keys, commit, child: Err(Blocked::Removed) });
         }
         match enter(&keys.epoch, &keys.init, &commit) {
             Ok((entered, x)) => {
                 let parent_keys = self.punctured(keys, &x)?;
-                let dmls = entered.dmls.ok_or(CommitError::MissingConf)?;
+                let dmls = entered.dmls.ok_or(CommitError::InitSource)?;
                 let child = Keys { epoch: Arc::new(entered.epoch), init: Arc::new(dmls.parent_init) };
                 Ok(NewChild { parent, parent_keys, commit, child: Ok((dmls.dmls_epoch, child)) })
             }
             // The committer signed a path or a PSK that is of no use to this client; for others it may be fine.
-            Err(error) if error.is_unusable() => {
-                let conf = commit.meta.as_ref().and_then(|meta| meta.conf.as_ref()).ok_or(CommitError::MissingConf)?;
-                let x = child_init_input(suite, &Secret::from(conf.as_slice()), &commit.context)?;
-                let parent_keys = self.punctured(keys, &x)?;
+            Err(error) if is_unusable(&error) => {
+                let parent_keys = self.punctured(keys, &named_input(suite, &commit)?)?;
                 Ok(NewChild { parent, parent_keys, commit, child: Err(Blocked::Unusable(error.to_string())) })
             }
             Err(error) => Err(error),
@@ -178,21 +181,30 @@ impl Transaction<'_> {
         let id = commit.commit_id();
         let summary = summary(&parent_keys.epoch, &commit);
         let record = child.as_ref().ok().map(|(_, keys)| self.child_record(&parent, &id, &commit, keys));
-        let since = commit.meta.as_ref().and_then(|meta| none_if_empty(&meta.since));
+        let since = commit.meta().and_then(|meta| none_if_empty(&meta.since));
         let outcome = child.as_ref().map(|(epoch, _)| epoch.clone()).map_err(Blocked::clone);
-        let entry = Child { committer: commit.committer, class: class(&parent_keys.epoch, &commit), summary, outcome };
+        let entry = Child {
+            committer: commit.committer_leaf,
+            class: class(&parent_keys.epoch, &commit),
+            summary,
+            outcome,
+        };
         let event = child.as_ref().ok().map(|(epoch, _)| Event::Epoch {
             epoch: epoch.clone(),
             parent: parent.clone(),
-            number: commit.context.epoch,
+            number: commit.context().epoch,
             committer: entry.summary.committer.clone(),
             operations: entry.summary.operations.clone(),
         });
-        if let Err(error) = self.group.history.record_commit(&parent, id.clone(), entry, record, since.as_ref()) {
+        if let Err(error) =
+            self.group.history.record_commit(&parent, id.clone(), entry, record, since.as_ref())
+        {
             return Outcome::rejected(error);
         }
         self.evidence = true;
-        if own.is_some() && let Some(record) = self.group.history.epoch_mut(&parent) {
+        if own.is_some()
+            && let Some(record) = self.group.history.epoch_mut(&parent)
+        {
             record.own.named = Some(id);
         }
         self.group.keys.insert(parent.clone(), parent_keys);
@@ -200,19 +212,26 @@ impl Transaction<'_> {
             self.group.keys.insert(epoch, keys);
         }
         self.effects.extend(event.map(super::Effect::Event));
-        let children = self.group.history.epoch(&parent).map(|p| p.children.keys().cloned().collect::<Vec<_>>());
+        let children =
+            self.group.history.epoch(&parent).map(|p| p.children.keys().cloned().collect::<Vec<_>>());
         if let Some(children) = children.filter(|children| children.len() > 1) {
             self.event(Event::Forked { at: parent, children });
         }
         Outcome::Applied
     }
 
-    fn child_record(&self, parent: &EpochId, id: &CommitId, commit: &PublicCommit, keys: &Keys) -> HistoryEpoch {
+    fn child_record(
+        &self,
+        parent: &EpochId,
+        id: &CommitId,
+        commit: &PublicCommit,
+        keys: &Keys,
+    ) -> HistoryEpoch {
         let tree = keys.epoch.tree();
         let electors = tree.leaves().map(|(leaf, _)| leaf).collect();
         let blanked = commit.removed.iter().map(|removed| removed.leaf).collect();
         let link = Some((parent.clone(), id.clone()));
-        let mut record = HistoryEpoch::new(link, commit.context.epoch, tree.width(), electors, blanked);
+        let mut record = HistoryEpoch::new(link, commit.context().epoch, tree.width(), electors, blanked);
         record.born = self.group.state.reconciled_ms;
         record
     }
@@ -236,37 +255,55 @@ pub(super) fn enter(
         };
         parent.enter(commit, InitSource::Dmls(&mut evaluate), &NoPsks)?
     };
-    Ok((entered, input.ok_or(CommitError::MissingConf)?))
+    Ok((entered, input.ok_or(CommitError::InitSource)?))
+}
+
+/// The PPRF input that the commit itself names, for who cannot derive it.
+fn named_input(suite: Suite, commit: &PublicCommit) -> Result<ChildInput, CommitError> {
+    let conf = commit.meta().and_then(|meta| meta.conf.as_ref()).ok_or(CommitError::Confirmation)?;
+    Ok(child_init_input(suite, &Secret::from(conf.as_slice()), commit.context())?)
+}
+
+/// Whether a commit may be fine for others though this client cannot enter its child (DESIGN 4.4).
+fn is_unusable(error: &CommitError) -> bool {
+    match error {
+        // The public part has been judged before: what fails here is what was encrypted for this client.
+        CommitError::Tree(_) => true,
+        CommitError::UnknownPsk(_) | CommitError::UnknownOwnUpdate | CommitError::OwnCommit => true,
+        _ => false,
+    }
 }
 
 /// 0 if, under a non-empty admin list, an admin's commit removes another member and is no merge; else 1.
 fn class(parent: &Epoch, commit: &PublicCommit) -> u8 {
     let admins = parent.profile().map(|profile| &profile.admins).filter(|admins| !admins.is_empty());
-    let is_admin = |admins: &Vec<_>| parent.leaf(commit.committer).is_some_and(|leaf| admins.contains(&leaf.credential));
-    let is_merge = commit.meta.as_ref().is_some_and(|meta| meta.merge.is_some());
-    let removes = commit.removed.iter().any(|removed| removed.leaf != commit.committer);
+    let is_admin = |admins: &Vec<_>| {
+        parent.leaf(commit.committer_leaf).is_some_and(|leaf| admins.contains(&leaf.credential))
+    };
+    let is_merge = commit.meta().is_some_and(|meta| meta.merge.is_some());
+    let removes = commit.removed.iter().any(|removed| removed.leaf != commit.committer_leaf);
     u8::from(!(admins.is_some_and(is_admin) && removes && !is_merge))
 }
 
 /// A commit in short. Those who are added are looked up in the child's tree, all others in the parent's.
 fn summary(parent: &Epoch, commit: &PublicCommit) -> Summary {
     let of_parent = |leaf: LeafIndex| parent.leaf(leaf).map(|node| member(leaf, node));
-    let of_child = |leaf: LeafIndex| commit.tree.leaf(leaf).map(|node| member(leaf, node));
+    let of_child = |leaf: LeafIndex| commit.child.tree().leaf(leaf).map(|node| member(leaf, node));
     let mut operations: Vec<Operation> = Vec::new();
     operations.extend(commit.removed.iter().filter_map(|r| of_parent(r.leaf)).map(Operation::Remove));
     operations.extend(commit.updated.iter().filter_map(|leaf| of_parent(*leaf)).map(Operation::Update));
     operations.extend(commit.added.iter().filter_map(|a| of_child(a.leaf)).map(Operation::Add));
-    if commit.context.extensions != parent.context().extensions {
+    if commit.context().extensions != parent.context().extensions {
         operations.push(Operation::Context);
     }
-    operations.extend(commit.psks.iter().map(|_| Operation::PreSharedKey));
+    operations.extend(commit.list.psks.iter().map(|_| Operation::PreSharedKey));
     let unknown = || Member {
-        leaf: commit.committer,
+        leaf: commit.committer_leaf,
         credential: crate::tree::Credential::basic(Vec::new()),
         fingerprint: [0; 32],
     };
     // A commit without operations refreshes its committer's keys.
-    let committer = of_parent(commit.committer).unwrap_or_else(unknown);
+    let committer = of_parent(commit.committer_leaf).unwrap_or_else(unknown);
     if operations.is_empty() {
         operations.push(Operation::Update(committer.clone()));
     }
@@ -275,5 +312,9 @@ fn summary(parent: &Epoch, commit: &PublicCommit) -> Summary {
 
 /// The leaves that a set of proposals removes; for who is not to commit them.
 pub(super) fn removed_by<'a>(proposals: impl Iterator<Item = &'a Proposal>) -> BTreeSet<LeafIndex> {
-    proposals.filter_map(|proposal| if let Proposal::Remove(remove) = proposal { Some(remove.removed) } else { None }).collect()
+    proposals
+        .filter_map(
+            |proposal| if let Proposal::Remove(remove) = proposal { Some(remove.removed) } else { None },
+        )
+        .collect()
 }

@@ -91,7 +91,8 @@ impl Parts<'_> {
         let suite = record.suite().map_err(failed)?;
         let tree = RatchetTree::load(suite, record.tree_hash(), record.width(), &mut fetch, &mut self.cache);
         let tree = tree.map_err(|error| failed(error.into()))?;
-        let private_key = |public: &crate::suite::HpkePublicKey| self.node_keys.get(public.as_slice()).cloned();
+        let private_key =
+            |public: &crate::suite::HpkePublicKey| self.node_keys.get(public.as_slice()).cloned();
         let ratchets = self.ratchets(id)?;
         let epoch = Epoch::from_record(record, tree, &private_key, ratchets).map_err(failed)?;
         Ok(Keys { epoch: Arc::new(epoch), init: Arc::new(init) })
@@ -103,7 +104,9 @@ impl Parts<'_> {
         for (key, value) in self.store.scan(&prefix)? {
             let leaf = key.bytes.get(prefix.bytes.len()..).and_then(|place| place.try_into().ok());
             match (leaf, value) {
-                (Some(leaf), Value::Ratchets(value)) => ratchets.push((LeafIndex(u32::from_be_bytes(leaf)), value)),
+                (Some(leaf), Value::Ratchets(value)) => {
+                    ratchets.push((LeafIndex(u32::from_be_bytes(leaf)), value))
+                }
                 _ => return Err(wrong_table(Table::Ratchets).into()),
             }
         }
@@ -123,7 +126,8 @@ impl Group {
             Some(_) => return Err(wrong_table(Table::Groups).into()),
         };
         let history = scan(store, Table::History, id, only!(Value::History))?;
-        let history = History::from_epochs(history.into_iter().map(|(place, record)| (EpochId::from(place), record)))?;
+        let history =
+            History::from_epochs(history.into_iter().map(|(place, record)| (EpochId::from(place), record)))?;
         let mut parts = Parts {
             id,
             store,
@@ -164,7 +168,8 @@ fn load_log(
     let mut log = rpds::RedBlackTreeMap::new_sync();
     for place in store.places(&Key::of_group(Table::Log, id))? {
         let split = place.split_first_chunk::<8>();
-        let entry = split.and_then(|(order, id)| Some((u64::from_be_bytes(*order), MessageId(id.try_into().ok()?))));
+        let entry =
+            split.and_then(|(order, id)| Some((u64::from_be_bytes(*order), MessageId(id.try_into().ok()?))));
         let (order, id) = entry.ok_or_else(|| wrong_table(Table::Log))?;
         log.insert_mut(id, order);
     }

@@ -15,7 +15,8 @@ use crate::suite::Secret;
 /// [`StoreError`].
 pub fn group_ids(store: &dyn Store) -> Result<Vec<GroupId>, StoreError> {
     let places = store.places(&Key { table: Table::Groups, bytes: Vec::new() })?;
-    let damaged = || StoreError::Damaged { table: Table::Groups.name(), reason: "a place is too short".into() };
+    let damaged =
+        || StoreError::Damaged { table: Table::Groups.name(), reason: "a place is too short".into() };
     places.into_iter().map(|place| Ok(GroupId(place.get(4..).ok_or_else(damaged)?.into()))).collect()
 }
 

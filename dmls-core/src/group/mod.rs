@@ -45,7 +45,9 @@ use rand_core::CryptoRng;
 use rpds::RedBlackTreeMapSync;
 
 pub use act::ActionError;
-pub use client::{Client, ClientError, ClientRecord, JoinError, KeyPackageInfo, NewKeyPackage, inspect_key_package};
+pub use client::{
+    Client, ClientError, ClientRecord, JoinError, KeyPackageInfo, NewKeyPackage, inspect_key_package,
+};
 pub use load::LoadError;
 pub use look::group_ids;
 pub use options::{GroupOptions, limits};
@@ -113,6 +115,11 @@ impl Group {
                 None
             }
         };
-        transaction.finish(disposition)
+        transaction.finish(disposition).unwrap_or_else(|error| Step {
+            group: self.clone(),
+            changes: Changes::default(),
+            effects: Vec::new(),
+            disposition: Some(Disposition::Rejected { rule: error.to_string() }),
+        })
     }
 }

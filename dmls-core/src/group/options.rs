@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::framing::Padding;
 use crate::schedule::Windows;
 
 /// Local policy. The retention bounds are not here: they are the group's, in its `dmls_profile`.
@@ -26,8 +27,8 @@ pub struct GroupOptions {
     pub quarantine_interval_ms: u64,
     /// For how long a key package that this client makes is valid, in seconds.
     pub key_package_lifetime_s: u64,
-    /// Padding: plaintexts are filled up to a multiple of this many bytes.
-    pub padding: u32,
+    /// How plaintexts are padded.
+    pub padding: Padding,
     /// Whether processed commits are punctured. Off only in the tests that show what puncturing is for.
     #[serde(skip, default = "yes")]
     #[doc(hidden)]
@@ -50,7 +51,7 @@ impl Default for GroupOptions {
             waiting_ms: 10 * 60_000,
             quarantine_interval_ms: 60_000,
             key_package_lifetime_s: 90 * 24 * 3600,
-            padding: 256,
+            padding: Padding::Multiple(64),
             puncturing: true,
         }
     }

@@ -13,7 +13,7 @@ use super::transaction::Transaction;
 use super::waiting::{Reason, Waiting};
 use crate::codec::{Bytes, decode};
 use crate::epoch::{OpenError, Opened};
-use crate::framing::{Content, ContentType, DmlsApplication, DmlsMessage, MlsMessageBody};
+use crate::framing::{Content, ContentType, DmlsApplication, DmlsMessage, MlsMessageBody, ProposalRef};
 use crate::schedule::{EpochId, RatchetError};
 
 /// What became of a message, before it is stored accordingly.
@@ -85,7 +85,7 @@ impl Transaction<'_> {
         if *group_id != self.group.id.0 {
             return Err("The message is of another group.".into());
         }
-        if !matches!(message.message.body, MlsMessageBody::PrivateMessage(_)) {
+        if !matches!(message.message.body, MlsMessageBody::Private(_)) {
             return Err("A DMLS group takes private messages only.".into());
         }
         Ok(message)
@@ -114,7 +114,7 @@ impl Transaction<'_> {
             return Outcome::rejected("The message names an epoch id and an epoch number that differ.");
         }
         let Some(keys) = self.group.keys.get(&epoch).cloned() else { return Outcome::Expired };
-        let MlsMessageBody::PrivateMessage(private) = &message.message.body else {
+        let MlsMessageBody::Private(private) = &message.message.body else {
             return Outcome::rejected("A DMLS group takes private messages only.");
         };
         let handshake = private.content_type != ContentType::Application;
@@ -124,17 +124,28 @@ impl Transaction<'_> {
         match keys.epoch.open(&message.message, windows()) {
             Ok(opened) if handshake => self.handshake(&epoch, &keys, opened),
             Ok(opened) => self.application(&epoch, &keys, message, opened),
-            Err(OpenError::Ratchet(RatchetError::TooFarAhead { generation, .. })) => match opened_sender(&keys, message) {
-                Some(sender) => Outcome::Wait(Reason::Missing(Missing::Generation { sender, generation })),
-                None => Outcome::rejected("The sender data cannot be read."),
-            },
+            Err(OpenError::Ratchet(RatchetError::TooFarAhead { generation, .. })) if !handshake => {
+                match private.open_sender_data(keys.epoch.suite(), &keys.epoch.secrets().sender_data_secret) {
+                    Ok(sender) => {
+                        let sender = sender.leaf_index;
+                        Outcome::Wait(Reason::Missing(Missing::Generation { sender, generation }))
+                    }
+                    Err(error) => Outcome::rejected(error),
+                }
+            }
             Err(OpenError::Ratchet(RatchetError::TooOld(_) | RatchetError::Deleted)) => Outcome::Expired,
             Err(error) => Outcome::rejected(error),
         }
     }
 
     /// Delivers an application message, once.
-    fn application(&mut self, epoch: &EpochId, keys: &Keys, message: &DmlsMessage, opened: Opened) -> Outcome {
+    fn application(
+        &mut self,
+        epoch: &EpochId,
+        keys: &Keys,
+        message: &DmlsMessage,
+        opened: Opened,
+    ) -> Outcome {
         let (Some(leaf), Some(key)) = (opened.content.member(), opened.key) else {
             return Outcome::rejected("An application message comes from a member.");
         };
@@ -147,12 +158,14 @@ impl Transaction<'_> {
         };
         // The signature does not cover the key's generation: an insider may have encrypted an old message again.
         if application.generation != key.generation {
-            return Outcome::rejected("The message was encrypted at another generation than it was signed for.");
+            return Outcome::rejected(
+                "The message was encrypted at another generation than it was signed for.",
+            );
         }
         if application.payload.len() > limits::PAYLOAD_BYTES {
             return Outcome::rejected("The payload is larger than a payload may be.");
         }
-        let next = match keys.epoch.consume(&key, windows()) {
+        let next = match keys.epoch.consume(key, windows()) {
             Ok(next) => next,
             Err(error) => return Outcome::rejected(error),
         };
@@ -192,9 +205,10 @@ impl Transaction<'_> {
     fn retry_waiting(&mut self) {
         let ready = |group: &super::Group, missing: &Missing| match missing {
             Missing::Epoch(epoch) => group.history.epoch(epoch).is_some(),
-            Missing::Proposal(reference) => {
-                group.keys.values().any(|keys| keys.epoch.proposals().contains(reference))
-            }
+            Missing::Proposal(reference) => group
+                .keys
+                .values()
+                .any(|keys| keys.epoch.proposals().contains_key(&ProposalRef(reference.clone()))),
             Missing::Generation { .. } => false,
         };
         let group = &self.group;
@@ -207,11 +221,6 @@ impl Transaction<'_> {
             self.retry_waiting();
         }
     }
-}
-
-/// Who sent a message that cannot be opened yet.
-fn opened_sender(keys: &Keys, message: &DmlsMessage) -> Option<crate::tree::LeafIndex> {
-    keys.epoch.sender_of(&message.message).ok()
 }
 
 /// What is said of a message that waits.

@@ -7,7 +7,7 @@ use super::options::windows;
 use super::store::{Key, MessageId, Store, StoreError, Table};
 use super::{Group, Value};
 use crate::codec::decode;
-use crate::epoch::{CommitError, NoPolicy, OpenError};
+use crate::epoch::{CommitError, DefaultPolicy, OpenError};
 use crate::framing::{Content, DmlsMessage};
 use crate::schedule::{CommitId, EpochId};
 
@@ -56,17 +56,22 @@ impl Group {
                 // Application messages cannot be opened twice; they are not what is looked for.
                 _ => continue,
             };
-            let staged = keys.epoch.stage_commit(&opened.content, &NoPolicy)?;
+            let staged = keys.epoch.stage_commit(&opened.content, &DefaultPolicy)?;
             if staged.commit_id() == *commit {
                 let (entered, _) = enter(&keys.epoch, &keys.init, &staged)?;
-                let epoch = entered.dmls.ok_or(CommitError::MissingConf)?.dmls_epoch;
+                let epoch = entered.dmls.ok_or(CommitError::InitSource)?.dmls_epoch;
                 return Ok(Replayed { epoch });
             }
         }
         Err(ReplayError::NotRetained)
     }
 
-    fn logged(&self, store: &dyn Store, id: &MessageId, order: u64) -> Result<Option<DmlsMessage>, StoreError> {
+    fn logged(
+        &self,
+        store: &dyn Store,
+        id: &MessageId,
+        order: u64,
+    ) -> Result<Option<DmlsMessage>, StoreError> {
         match store.get(&Key::log(&self.id, order, id))? {
             Some(Value::Log(bytes)) => Ok(decode(bytes.as_slice()).ok()),
             Some(_) => {

@@ -12,7 +12,9 @@ impl Transaction<'_> {
     pub(super) fn retain(&mut self) {
         while self.delete_closed_anchor() {}
         let head = self.group.state.head.clone();
-        let Some(profile) = self.group.keys.get(&head).and_then(|keys| keys.epoch.profile()).cloned() else { return };
+        let Some(profile) = self.group.keys.get(&head).and_then(|keys| keys.epoch.profile()).cloned() else {
+            return;
+        };
         while self.over_count(&profile) && self.delete_oldest(true) {}
         while self.over_bytes_or_age(&profile) && self.delete_oldest(false) {}
         self.prune_log();
@@ -31,7 +33,9 @@ impl Transaction<'_> {
         let mut path = self.group.history.ancestors(&head).map(|(id, _)| id.clone()).collect::<Vec<_>>();
         path.insert(0, head);
         // The path runs from the head up to the anchor.
-        let Some(next) = path.len().checked_sub(2).and_then(|place| path.get(place)).cloned() else { return false };
+        let Some(next) = path.len().checked_sub(2).and_then(|place| path.get(place)).cloned() else {
+            return false;
+        };
         let gone: Vec<EpochId> = self.group.history.epochs().map(|(id, _)| id.clone()).collect();
         if self.group.history.move_anchor(&next).is_err() {
             return false;
@@ -62,7 +66,8 @@ impl Transaction<'_> {
         let anchor = self.group.history.epoch(self.group.history.anchor());
         let age = anchor.map_or(0, |epoch| self.group.state.reconciled_ms.saturating_sub(epoch.born));
         self.group.keys.len() > 1
-            && (age > profile.max_age_seconds.saturating_mul(1000) || self.group.retained_bytes() > profile.max_bytes)
+            && (age > profile.max_age_seconds.saturating_mul(1000)
+                || self.group.retained_bytes() > profile.max_bytes)
     }
 
     /// Deletes a losing branch of the oldest epoch, else the oldest epoch. `decided_only`: a count alone deletes only
@@ -75,7 +80,8 @@ impl Transaction<'_> {
         for (at, towards) in &path {
             let Some(epoch) = self.group.history.epoch(at) else { continue };
             let decision = epoch.decision();
-            let decided = decision.soft_final() && decision.ranked.first().is_some_and(|best| best.commit == *towards);
+            let decided =
+                decision.soft_final() && decision.ranked.first().is_some_and(|best| best.commit == *towards);
             if decided_only && !decided {
                 break;
             }
@@ -88,7 +94,8 @@ impl Transaction<'_> {
                 return removed;
             }
         }
-        let decided = path.first().and_then(|(at, towards)| Some((self.group.history.epoch(at)?.decision(), towards)));
+        let decided =
+            path.first().and_then(|(at, towards)| Some((self.group.history.epoch(at)?.decision(), towards)));
         let decided = decided.is_some_and(|(decision, towards)| {
             decision.soft_final() && decision.ranked.first().is_some_and(|best| best.commit == *towards)
         });
@@ -103,7 +110,8 @@ impl Transaction<'_> {
             return;
         }
         self.group.state.floor = floor;
-        let old: Vec<_> = self.group.log.iter().filter(|(_, order)| **order < floor).map(|(i, o)| (*i, *o)).collect();
+        let old: Vec<_> =
+            self.group.log.iter().filter(|(_, order)| **order < floor).map(|(i, o)| (*i, *o)).collect();
         for (id, order) in old {
             self.group.log.remove_mut(&id);
             self.changes.delete(Key::log(&self.group.id, order, &id));

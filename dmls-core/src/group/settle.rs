@@ -97,9 +97,9 @@ impl Transaction<'_> {
         let newest = path.iter().skip(1).take_while(|id| is_final(id)).last().cloned();
         if newest.is_some() && newest != self.group.state.final_epoch {
             let reported = self.group.state.final_epoch.as_ref();
-            let is_news = newest.as_ref().is_some_and(|newest| {
-                reported.is_none_or(|old| !self.group.history.is_on_path(newest, old))
-            });
+            let is_news = newest
+                .as_ref()
+                .is_some_and(|newest| reported.is_none_or(|old| !self.group.history.is_on_path(newest, old)));
             if let Some(epoch) = newest.filter(|_| is_news) {
                 self.group.state.final_epoch = Some(epoch.clone());
                 self.event(Event::Final { epoch });
@@ -110,7 +110,8 @@ impl Transaction<'_> {
     /// Reports what is not in effect: the branches that lost at a decided fork point, each epoch once.
     fn report_lost(&mut self) {
         let head = self.group.state.head.clone();
-        let above: Vec<_> = self.group.history.ancestors(&head).map(|(a, c)| (a.clone(), c.clone())).collect();
+        let above: Vec<_> =
+            self.group.history.ancestors(&head).map(|(a, c)| (a.clone(), c.clone())).collect();
         for (at, winner) in above {
             let Some(epoch) = self.group.history.epoch(&at) else { continue };
             let decision = epoch.decision();
@@ -137,7 +138,8 @@ impl Transaction<'_> {
         if let Some(epoch) = self.group.history.epoch_mut(id) {
             epoch.own.reported_lost = true;
         }
-        let operations = summary.operations.into_iter().map(|operation| (summary.committer.clone(), operation));
+        let operations =
+            summary.operations.into_iter().map(|operation| (summary.committer.clone(), operation));
         self.event(Event::BranchLost { tip: id.clone(), operations: operations.collect() });
     }
 
@@ -160,7 +162,7 @@ impl Transaction<'_> {
     }
 
     /// What this client would vote for at an epoch, if it has to vote there.
-    fn vote_for(&self, id: &EpochId) -> Option<CommitId> {
+    pub(super) fn vote_for(&self, id: &EpochId) -> Option<CommitId> {
         let epoch = self.group.history.epoch(id)?;
         if epoch.own.named.is_some() || !self.group.keys.contains_key(id) {
             return None;
@@ -168,10 +170,12 @@ impl Transaction<'_> {
         let decision = epoch.decision();
         let best = decision.ranked.iter().find(|child| child.known)?;
         let head = &self.group.state.head;
-        let towards_head = self.group.history.ancestors(head).find(|(above, _)| *above == id).map(|(_, c)| c.clone());
-        let enterable = decision.ranked.iter().find(|child| {
-            epoch.children.get(&child.commit).is_some_and(|child| child.outcome.is_ok())
-        });
+        let towards_head =
+            self.group.history.ancestors(head).find(|(above, _)| *above == id).map(|(_, c)| c.clone());
+        let enterable = decision
+            .ranked
+            .iter()
+            .find(|child| epoch.children.get(&child.commit).is_some_and(|child| child.outcome.is_ok()));
         let default = towards_head.clone().or_else(|| enterable.map(|child| child.commit.clone()));
         if epoch.children.len() > 1 {
             // Whoever is removed on every branch still has a vote.
@@ -200,14 +204,18 @@ impl Transaction<'_> {
         let conceded = epoch.children.get(target).is_some_and(|child| child.outcome.is_err());
         let urgent = conceded || epoch.children.len() == 1 || !epoch.decision().soft_final();
         let wait = slot.saturating_mul(place).saturating_add(self.random_below(slot));
-        Some(self.now().saturating_add(if urgent { wait } else { span.saturating_mul(10).saturating_add(wait) }))
+        Some(self.now().saturating_add(if urgent {
+            wait
+        } else {
+            span.saturating_mul(10).saturating_add(wait)
+        }))
     }
 
     /// Who has said nothing in the head acknowledges it.
     fn schedule_ack(&mut self) {
         let head = &self.group.state.head;
         let Some(keys) = self.group.keys.get(head) else { return };
-        let members = keys.epoch.tree().member_count();
+        let members = keys.epoch.tree().member_count() as usize;
         let said = self.group.history.epoch(head).is_none_or(|epoch| epoch.own.acknowledged);
         if said || members < 2 || self.group.state.place != Place::Member {
             self.group.state.ack_due = None;
@@ -223,7 +231,8 @@ impl Transaction<'_> {
         let head = self.group.state.head.clone();
         let Some(keys) = self.group.keys.get(&head) else { return };
         let own = keys.epoch.own_leaf();
-        let leaving = super::handshake::removed_by(keys.epoch.proposals().iter().map(|(_, proposal)| proposal));
+        let leaving =
+            super::handshake::removed_by(keys.epoch.proposals().values().map(|sent| &sent.proposal));
         let waiting = leaving.iter().any(|leaf| keys.epoch.leaf(*leaf).is_some());
         let named = self.group.history.epoch(&head).is_none_or(|epoch| epoch.own.named.is_some());
         if !waiting || named || leaving.contains(&own) || self.group.state.place != Place::Member {
@@ -241,7 +250,11 @@ impl Transaction<'_> {
         let head = self.group.state.head.clone();
         let Some(keys) = self.group.keys.get(&head) else { return };
         let own = keys.epoch.own_leaf();
-        let asked = keys.epoch.proposals().iter().any(|(_, p)| matches!(p, Proposal::Remove(r) if r.removed == own));
+        let asked = keys
+            .epoch
+            .proposals()
+            .values()
+            .any(|sent| matches!(&sent.proposal, Proposal::Remove(r) if r.removed == own));
         if self.group.state.leaving && !asked && self.group.state.place == Place::Member {
             // It is asked for again at the next step if it cannot be now.
             let _ = self.propose_own_removal(&head);

@@ -11,7 +11,7 @@ use super::step::Effect;
 use super::store::MessageId;
 use super::transaction::Transaction;
 use crate::codec::{Bytes, CodecError};
-use crate::epoch::{Padding, SealError};
+use crate::epoch::{SealError, Sending};
 use crate::framing::{Content, DmlsMessage, DmlsMeta, Heads, MAX_HEADS, MlsMessage, Proposal, TruncatedId};
 use crate::history::{History, HistoryError};
 use crate::schedule::{CommitId, EpochId};
@@ -39,13 +39,17 @@ pub(super) fn since(history: &History, epoch: &EpochId) -> Option<EpochId> {
     let named_other = |above: &EpochId, commit: &CommitId| {
         history.epoch(above).and_then(|above| above.own.named.as_ref()).is_some_and(|named| named != commit)
     };
-    history.ancestors(epoch).find(|(above, commit)| named_other(above, commit)).map(|(above, _)| above.clone())
+    history
+        .ancestors(epoch)
+        .find(|(above, commit)| named_other(above, commit))
+        .map(|(above, _)| above.clone())
 }
 
 /// The other tips that this client knows, for [`DmlsMeta::heads`].
 pub(super) fn other_tips(history: &History, epoch: &EpochId) -> Heads {
     let is_tip = |id: &EpochId| history.subtree(id).len() == 1;
-    let tips = history.epochs().filter(|(id, _)| *id != epoch && is_tip(id) && !history.is_on_path(id, epoch));
+    let tips =
+        history.epochs().filter(|(id, _)| *id != epoch && is_tip(id) && !history.is_on_path(id, epoch));
     Heads(tips.filter_map(|(id, _)| TruncatedId::of(id.as_slice())).take(MAX_HEADS).collect())
 }
 
@@ -54,7 +58,8 @@ impl Transaction<'_> {
     /// are cast: whoever leaves a branch on which it has spoken says so in the fork point first, or it would name
     /// two children there.
     pub(super) fn meta(&mut self, epoch: &EpochId) -> Result<DmlsMeta, SpeakError> {
-        let above: Vec<_> = self.group.history.ancestors(epoch).map(|(a, c)| (a.clone(), c.clone())).collect();
+        let above: Vec<_> =
+            self.group.history.ancestors(epoch).map(|(a, c)| (a.clone(), c.clone())).collect();
         for (at, commit) in above.iter().rev() {
             let own = self.group.history.epoch(at).map(|epoch| &epoch.own);
             let undeclared = own.filter(|own| own.named.is_none()).and_then(|own| own.first_sent.clone());
@@ -69,7 +74,8 @@ impl Transaction<'_> {
 
     /// Remembers that this client has sent something in `epoch`: below these children.
     pub(super) fn mark_sent(&mut self, epoch: &EpochId) {
-        let above: Vec<_> = self.group.history.ancestors(epoch).map(|(a, c)| (a.clone(), c.clone())).collect();
+        let above: Vec<_> =
+            self.group.history.ancestors(epoch).map(|(a, c)| (a.clone(), c.clone())).collect();
         for (at, commit) in above {
             let unmarked = self.group.history.epoch(&at).is_some_and(|epoch| epoch.own.first_sent.is_none());
             if let Some(record) = self.group.history.epoch_mut(&at).filter(|_| unmarked) {
@@ -131,13 +137,17 @@ impl Transaction<'_> {
         self.group.keys.get(epoch).cloned().ok_or(SpeakError::NoKeys)
     }
 
+    /// How this client sends: always private, padded as the options say.
+    pub(super) fn sending(&self) -> Sending {
+        Sending { public: false, padding: self.group.options.padding, authenticated_data: Bytes::default() }
+    }
+
     /// Protects a message in an epoch, keeps the advanced keys, and publishes it.
     pub(super) fn seal(&mut self, epoch: &EpochId, content: Content) -> Result<MessageId, SpeakError> {
         let keys = self.keys_of(epoch)?;
-        let padding = Padding(self.group.options.padding);
-        let (next, message, _) = keys.epoch.seal(content, Bytes::default(), padding, false, self.rng)?;
-        self.group.keys.insert(epoch.clone(), Keys { epoch: Arc::new(next), init: keys.init });
-        self.publish(epoch, message)
+        let sealed = keys.epoch.seal(content, &self.sending(), self.rng)?;
+        self.group.keys.insert(epoch.clone(), Keys { epoch: Arc::new(sealed.epoch), init: keys.init });
+        self.publish(epoch, sealed.message)
     }
 
     /// Keeps a message of this client in the log and hands it to the network.

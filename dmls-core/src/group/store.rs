@@ -264,7 +264,8 @@ impl Store for MemoryStore {
 
     fn scan(&self, prefix: &Key) -> Result<Vec<(Key, Value)>, StoreError> {
         let from = self.records.range(prefix.clone()..);
-        let same = from.take_while(|(key, _)| key.table == prefix.table && key.bytes.starts_with(&prefix.bytes));
+        let same =
+            from.take_while(|(key, _)| key.table == prefix.table && key.bytes.starts_with(&prefix.bytes));
         Ok(same.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 

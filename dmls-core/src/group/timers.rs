@@ -86,7 +86,8 @@ impl Transaction<'_> {
             return;
         }
         let interval = self.group.options.quarantine_interval_ms;
-        let due = *self.group.state.quarantine_due.get_or_insert(self.group.state.now_ms.saturating_add(interval));
+        let due =
+            *self.group.state.quarantine_due.get_or_insert(self.group.state.now_ms.saturating_add(interval));
         if self.now() < due {
             return;
         }
@@ -102,7 +103,8 @@ impl Transaction<'_> {
 
     /// Votes for a child that nobody could produce for an hour of reconciled time count as void until one comes.
     fn write_off_unseen(&mut self) {
-        let Some(before) = self.group.state.reconciled_ms.checked_sub(self.group.options.write_off_after_ms) else {
+        let Some(before) = self.group.state.reconciled_ms.checked_sub(self.group.options.write_off_after_ms)
+        else {
             return;
         };
         let old = |epoch: &HistoryEpoch| epoch.unseen.values().any(|since| *since <= before);
@@ -110,8 +112,12 @@ impl Transaction<'_> {
             self.group.history.epochs().filter(|(_, epoch)| old(epoch)).map(|(id, _)| id.clone()).collect();
         for id in ids {
             if let Some(epoch) = self.group.history.epoch_mut(&id) {
-                let gone: Vec<CommitId> =
-                    epoch.unseen.iter().filter(|(_, since)| **since <= before).map(|(c, _)| c.clone()).collect();
+                let gone: Vec<CommitId> = epoch
+                    .unseen
+                    .iter()
+                    .filter(|(_, since)| **since <= before)
+                    .map(|(c, _)| c.clone())
+                    .collect();
                 epoch.unseen.retain(|_, since| *since > before);
                 epoch.written_off.extend(gone);
                 self.evidence = true;

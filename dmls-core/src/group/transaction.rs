@@ -9,7 +9,7 @@ use super::records::Value;
 use super::step::{Disposition, Effect, Event, Step};
 use super::store::{Changes, Key, MessageId, Table};
 use super::{Group, Keys};
-use crate::codec::Bytes;
+use crate::codec::{Bytes, CodecError};
 use crate::history::Member;
 use crate::schedule::{CommitId, EpochId};
 use crate::tree::{LeafIndex, LeafNode};
@@ -41,12 +41,28 @@ impl<'a> Transaction<'a> {
     pub(super) fn new(before: &'a Group, now_ms: u64, rng: &'a mut dyn CryptoRng) -> Self {
         let mut group = before.clone();
         group.state.advance(now_ms);
-        Self { group, before: Some(before), changes: Changes::default(), effects: Vec::new(), rng, evidence: false, released: None }
+        Self {
+            group,
+            before: Some(before),
+            changes: Changes::default(),
+            effects: Vec::new(),
+            rng,
+            evidence: false,
+            released: None,
+        }
     }
 
     /// The first step of a group.
     pub(super) fn first(group: Group, rng: &'a mut dyn CryptoRng) -> Self {
-        Self { group, before: None, changes: Changes::default(), effects: Vec::new(), rng, evidence: true, released: None }
+        Self {
+            group,
+            before: None,
+            changes: Changes::default(),
+            effects: Vec::new(),
+            rng,
+            evidence: true,
+            released: None,
+        }
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -75,13 +91,16 @@ impl<'a> Transaction<'a> {
     }
 
     /// Ends the step: what follows from it is done, and the difference is turned into records.
-    pub(super) fn finish(mut self, disposition: Option<Disposition>) -> Step {
+    ///
+    /// # Errors
+    /// [`CodecError`] if a record cannot be made; then nothing has happened.
+    pub(super) fn finish(mut self, disposition: Option<Disposition>) -> Result<Step, CodecError> {
         self.settle();
-        self.store_difference();
-        Step { group: self.group, changes: self.changes, effects: self.effects, disposition }
+        self.store_difference()?;
+        Ok(Step { group: self.group, changes: self.changes, effects: self.effects, disposition })
     }
 
-    fn store_difference(&mut self) {
+    fn store_difference(&mut self) -> Result<(), CodecError> {
         let Self { group, before, changes, .. } = self;
         let id = &group.id;
         let written = |changes: &mut Changes, key, value| changes.put(key, value);
@@ -103,61 +122,81 @@ impl<'a> Transaction<'a> {
         }
         for (epoch, keys) in &group.keys {
             let old = before.and_then(|before| before.keys.get(epoch));
-            store_keys(changes, group, epoch, keys, old);
+            store_keys(changes, group, epoch, keys, old)?;
         }
         let gone: Vec<&EpochId> = before
             .map(|before| before.keys.keys().filter(|epoch| !group.keys.contains_key(*epoch)).collect())
             .unwrap_or_default();
         if let Some(before) = before.filter(|_| !gone.is_empty()) {
-            delete_keys(changes, group, before, &gone);
+            delete_keys(changes, group, before, &gone)?;
         }
         if before.is_none_or(|before| before.state != group.state) {
             written(changes, Key::group(id), Value::Group(group.state.clone()));
         }
+        Ok(())
     }
 }
 
 /// Writes what has changed of an epoch's keys, and the subtrees and private keys that no other epoch has stored.
-fn store_keys(changes: &mut Changes, group: &Group, epoch: &EpochId, keys: &Keys, old: Option<&Keys>) {
+fn store_keys(
+    changes: &mut Changes,
+    group: &Group,
+    epoch: &EpochId,
+    keys: &Keys,
+    old: Option<&Keys>,
+) -> Result<(), CodecError> {
     let id = &group.id;
     if old.is_none_or(|old| !Arc::ptr_eq(&old.init, &keys.init)) {
         changes.put(Key::epoch(Table::Inits, id, epoch), Value::Init(keys.init.as_ref().clone()));
     }
     if old.is_some_and(|old| Arc::ptr_eq(&old.epoch, &keys.epoch)) {
-        return;
+        return Ok(());
     }
-    let old_tree = old.map(|old| old.epoch.secret_tree());
-    for (leaf, ratchets) in keys.epoch.secret_tree().changed_leaves_since(old_tree) {
+    let ratchets = keys.epoch.secret_tree();
+    let changed: Vec<_> = match old {
+        Some(old) => ratchets.changed_leaves(old.epoch.secret_tree()).collect(),
+        None => ratchets.leaves().collect(),
+    };
+    for (leaf, ratchets) in changed {
         changes.put(Key::ratchet(id, epoch, leaf), Value::Ratchets(ratchets.clone()));
     }
     if old.is_none_or(|old| keys.epoch.record_differs(&old.epoch)) {
         changes.put(Key::epoch(Table::Epochs, id, epoch), Value::Epoch(keys.epoch.to_record()));
     }
     if old.is_some() {
-        return;
+        return Ok(());
     }
     let parent = group.history.ancestors(epoch).next().and_then(|(parent, _)| group.keys.get(parent));
-    for (hash, subtree) in keys.epoch.tree().new_subtrees_since(parent.map(|parent| parent.epoch.tree())) {
+    for (hash, subtree) in keys.epoch.tree().new_subtrees_since(parent.map(|parent| parent.epoch.tree()))? {
         changes.put(Key::named(Table::Subtrees, id, hash.as_slice()), Value::Subtree(subtree));
     }
     for (public, private) in keys.epoch.private_keys().iter() {
         if parent.is_none_or(|parent| parent.epoch.private_keys().get(public).is_none()) {
-            changes.put(Key::named(Table::NodeKeys, id, public.as_slice()), Value::NodeKey(private.clone()));
+            changes.put(
+                Key::named(Table::NodeKeys, id, public.as_slice()),
+                Value::NodeKey(private.as_ref().clone()),
+            );
         }
     }
+    Ok(())
 }
 
 /// Deletes an epoch's records, and the subtrees and private keys that no epoch needs any more.
-fn delete_keys(changes: &mut Changes, group: &Group, before: &Group, gone: &[&EpochId]) {
+fn delete_keys(
+    changes: &mut Changes,
+    group: &Group,
+    before: &Group,
+    gone: &[&EpochId],
+) -> Result<(), CodecError> {
     let id = &group.id;
     let mut subtrees = std::collections::BTreeSet::new();
     let mut node_keys = std::collections::BTreeSet::new();
     for keys in gone.iter().filter_map(|epoch| before.keys.get(*epoch)) {
-        subtrees.extend(keys.epoch.tree().subtree_hashes());
+        subtrees.extend(keys.epoch.tree().subtree_hashes()?);
         node_keys.extend(keys.epoch.private_keys().iter().map(|(public, _)| public.clone()));
     }
     for keys in group.keys.values() {
-        keys.epoch.tree().subtree_hashes().iter().for_each(|hash| {
+        keys.epoch.tree().subtree_hashes()?.iter().for_each(|hash| {
             subtrees.remove(hash);
         });
         keys.epoch.private_keys().iter().for_each(|(public, _)| {
@@ -179,4 +218,5 @@ fn delete_keys(changes: &mut Changes, group: &Group, before: &Group, gone: &[&Ep
     for public in node_keys {
         changes.delete(Key::named(Table::NodeKeys, id, public.as_slice()));
     }
+    Ok(())
 }

@@ -68,7 +68,8 @@ impl WaitingRoom {
         self.messages.insert_mut(id, waiting);
         let mut evicted = Vec::new();
         while self.len() > limits::WAITING || self.bytes > limits::WAITING_BYTES {
-            let oldest = self.messages.iter().filter(|(other, _)| **other != id).min_by_key(|(_, w)| w.since_ms);
+            let oldest =
+                self.messages.iter().filter(|(other, _)| **other != id).min_by_key(|(_, w)| w.since_ms);
             let Some(oldest) = oldest.map(|(oldest, _)| *oldest) else { break };
             self.remove(&oldest);
             evicted.push(oldest);
@@ -85,7 +86,8 @@ impl WaitingRoom {
 
     /// The messages that wait for what `matches` says, oldest first.
     pub(super) fn waiting_for(&self, matches: impl Fn(&Missing) -> bool) -> Vec<MessageId> {
-        let found = self.messages.iter().filter(|(_, w)| matches!(&w.reason, Reason::Missing(m) if matches(m)));
+        let found =
+            self.messages.iter().filter(|(_, w)| matches!(&w.reason, Reason::Missing(m) if matches(m)));
         let mut found: Vec<_> = found.map(|(id, w)| (w.since_ms, *id)).collect();
         found.sort();
         found.into_iter().map(|(_, id)| id).collect()
@@ -93,7 +95,10 @@ impl WaitingRoom {
 
     /// The messages that came before `before_ms` and still miss something.
     pub(super) fn expired(&self, before_ms: u64) -> Vec<MessageId> {
-        let old = self.messages.iter().filter(|(_, w)| w.since_ms <= before_ms && matches!(w.reason, Reason::Missing(_)));
+        let old = self
+            .messages
+            .iter()
+            .filter(|(_, w)| w.since_ms <= before_ms && matches!(w.reason, Reason::Missing(_)));
         old.map(|(id, _)| *id).collect()
     }
 

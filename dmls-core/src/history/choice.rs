@@ -123,7 +123,8 @@ impl HistoryEpoch {
         self.children.keys().for_each(|commit| {
             weights.entry(commit).or_default();
         });
-        let mut ranked: Vec<_> = weights.into_iter().map(|(c, w)| (self.choice_key(c, w, &void), c, w)).collect();
+        let mut ranked: Vec<_> =
+            weights.into_iter().map(|(c, w)| (self.choice_key(c, w, &void), c, w)).collect();
         ranked.sort();
         let ranked = ranked.into_iter().map(|(_, commit, weight)| RankedChild {
             known: self.children.contains_key(commit),
@@ -138,11 +139,13 @@ impl HistoryEpoch {
     /// class is taken to be 1.
     pub fn children_before(&self, committer: LeafIndex, commit: &CommitId) -> Before {
         let decision = self.decision();
-        let weight = |commit: &CommitId| decision.ranked.iter().find(|c| c.commit == *commit).map_or(0, |c| c.weight);
+        let weight =
+            |commit: &CommitId| decision.ranked.iter().find(|c| c.commit == *commit).map_or(0, |c| c.weight);
         let void = decision.void.contains(committer);
         let rank = if void { u64::MAX } else { rank(committer, self.number, self.width) };
         let key = ChoiceKey { weight: Reverse(weight(commit)), class: 1, rank, commit: commit.clone() };
-        let before = self.children.iter().filter(|(id, _)| self.choice_key(id, weight(id), &decision.void) < key);
+        let before =
+            self.children.iter().filter(|(id, _)| self.choice_key(id, weight(id), &decision.void) < key);
         before.fold(Before { all: 0, of_member: 0 }, |sum, (_, child)| Before {
             all: sum.all + 1,
             of_member: sum.of_member + usize::from(child.committer == committer),

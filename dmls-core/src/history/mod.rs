@@ -152,9 +152,12 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError::NotATree`] if there is no such epoch, or more than one, or one that it does not reach.
-    pub fn from_epochs(epochs: impl IntoIterator<Item = (EpochId, HistoryEpoch)>) -> Result<Self, HistoryError> {
+    pub fn from_epochs(
+        epochs: impl IntoIterator<Item = (EpochId, HistoryEpoch)>,
+    ) -> Result<Self, HistoryError> {
         let epochs: BTreeMap<_, _> = epochs.into_iter().map(|(id, epoch)| (id, Arc::new(epoch))).collect();
-        let has_parent = |epoch: &HistoryEpoch| epoch.parent.as_ref().is_some_and(|(id, _)| epochs.contains_key(id));
+        let has_parent =
+            |epoch: &HistoryEpoch| epoch.parent.as_ref().is_some_and(|(id, _)| epochs.contains_key(id));
         let mut roots = epochs.iter().filter(|(_, epoch)| !has_parent(epoch)).map(|(id, _)| id.clone());
         let (Some(anchor), None) = (roots.next(), roots.next()) else { return Err(HistoryError::NotATree) };
         let history = Self { anchor, epochs };
@@ -195,7 +198,10 @@ impl History {
     }
 
     /// The epochs whose records differ from those of `before`.
-    pub fn changed_since<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = (&'a EpochId, &'a HistoryEpoch)> {
+    pub fn changed_since<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> impl Iterator<Item = (&'a EpochId, &'a HistoryEpoch)> {
         self.epochs
             .iter()
             .filter(|(id, epoch)| !before.epochs.get(id).is_some_and(|old| Arc::ptr_eq(old, epoch)))
@@ -208,7 +214,10 @@ impl History {
     }
 
     /// The ancestors of an epoch with the commit on each that leads to it, nearest first.
-    pub fn ancestors<'a>(&'a self, id: &EpochId) -> impl Iterator<Item = (&'a EpochId, &'a CommitId)> + use<'a> {
+    pub fn ancestors<'a>(
+        &'a self,
+        id: &EpochId,
+    ) -> impl Iterator<Item = (&'a EpochId, &'a CommitId)> + use<'a> {
         let step = |epoch: &'a Arc<HistoryEpoch>| {
             let (parent, commit) = epoch.parent.as_ref()?;
             let (parent, epoch) = self.epochs.get_key_value(parent)?;
