@@ -18,7 +18,7 @@ pub struct Head {
 
 /// `key(c) = (-weight, class, rank(committer), commit id)`: the smallest wins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ChoiceKey {
+pub(super) struct ChoiceKey {
     weight: Reverse<usize>,
     class: u8,
     rank: u64,
@@ -45,8 +45,10 @@ pub struct Decision {
     pub electors: usize,
     /// `U`: electors that have named no child.
     pub silent: usize,
-    /// Electors that have named two children.
+    /// Electors that have named two children, or one that is written off.
     pub void: LeafSet,
+    /// How many have named two children.
+    pub equivocators: usize,
 }
 
 impl Decision {
@@ -67,9 +69,17 @@ impl Decision {
         best.known && (self.margin() > self.silent || (self.silent == 0 && self.all_known()))
     }
 
-    /// Whether the best child has more than two thirds of the electors. Never re-opened.
+    /// Equivocators up to which nothing final may be re-opened: a third, in a group of two or three one.
+    fn tolerated(&self) -> usize {
+        if self.electors <= 3 { self.electors / 2 } else { self.electors.saturating_sub(1) / 3 }
+    }
+
+    /// Whether the best child has more than two thirds of the electors. Never re-opened: an elector who names a second
+    /// child is still counted, up to the tolerated number, or whoever has voted could take finality back. It has no
+    /// more power so than by a vote, and the best child stays ahead of what all others can reach.
     pub fn hard_final(&self) -> bool {
-        self.ranked.first().is_some_and(|best| best.known && best.weight > 2 * self.electors / 3)
+        let counted = |best: &RankedChild| best.weight + self.equivocators.min(self.tolerated());
+        self.ranked.first().is_some_and(|best| best.known && counted(best) > 2 * self.electors / 3)
     }
 
     /// Whether the decision holds against a third of the electors changing their minds: one part of *closed*.
@@ -102,15 +112,18 @@ impl HistoryEpoch {
     pub fn decision(&self) -> Decision {
         let mut once = LeafSet::default();
         let mut void = LeafSet::default();
+        let mut unheard = LeafSet::default();
         for (commit, leaves) in &self.named {
             let leaves = leaves.intersection(&self.electors);
             void.union_with(&once.intersection(&leaves));
             once.union_with(&leaves);
             // Nobody could produce it: voting for it is voting for nothing.
             if self.written_off.contains(commit) && !self.children.contains_key(commit) {
-                void.union_with(&leaves);
+                unheard.union_with(&leaves);
             }
         }
+        let equivocators = void.len();
+        void.union_with(&unheard);
         let weigh = |leaves: &LeafSet| {
             let mut standing = leaves.intersection(&self.electors);
             standing.subtract(&void);
@@ -132,7 +145,7 @@ impl HistoryEpoch {
             weight,
         });
         let electors = self.electors.len();
-        Decision { ranked: ranked.collect(), electors, silent: electors - once.len(), void }
+        Decision { ranked: ranked.collect(), electors, silent: electors - once.len(), void, equivocators }
     }
 
     /// How many known children come before a commit that is not known yet. What it does is not known either, so its

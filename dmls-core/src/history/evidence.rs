@@ -7,32 +7,51 @@ use crate::schedule::{CommitId, EpochId};
 use crate::tree::LeafIndex;
 
 impl HistoryEpoch {
-    /// Records that `leaf` names `commit`; whether that is news. Whoever has named two is void, and a third changes
-    /// nothing: what is stored stays bounded by two names an elector.
-    fn name(&mut self, commit: &CommitId, leaf: LeafIndex) -> bool {
-        if !self.electors.contains(leaf) {
-            return false;
+    /// The children that `leaf` is recorded to have named, by commit id.
+    fn named_by(&self, leaf: LeafIndex) -> impl Iterator<Item = &CommitId> {
+        self.named.iter().filter(move |(_, leaves)| leaves.contains(leaf)).map(|(commit, _)| commit)
+    }
+
+    /// Whether recording that `leaf` names `commit` would change what is stored.
+    fn would_change(&self, commit: &CommitId, leaf: LeafIndex) -> bool {
+        self.electors.contains(leaf) && {
+            let names: Vec<_> = self.named_by(leaf).collect();
+            !names.contains(&commit) && names.get(1).is_none_or(|largest| commit < *largest)
         }
-        let names = self.named.iter().filter(|(_, leaves)| leaves.contains(leaf));
-        let (count, same) = names.fold((0, false), |(n, same), (id, _)| (n + 1, same || id == commit));
-        count < 2 && !same && self.named.entry(commit.clone()).or_default().insert(leaf)
+    }
+
+    /// Records that `leaf` names `commit`; whether that is news. Whoever has named two is void, whichever two, and a
+    /// third changes no decision. Of more than two the smallest two are kept: what is stored is bounded by two names
+    /// an elector, and does not depend on the order in which they came.
+    fn name(&mut self, commit: &CommitId, leaf: LeafIndex) -> bool {
+        let largest = self.named_by(leaf).nth(1).cloned();
+        if let Some(largest) = &largest
+            && let Some(leaves) = self.named.get_mut(largest)
+        {
+            leaves.remove(leaf);
+            if leaves.is_empty() {
+                self.named.remove(largest);
+            }
+        }
+        self.named.entry(commit.clone()).or_default().insert(leaf);
+        largest.is_none()
     }
 }
 
 impl History {
     fn name(&mut self, at: &EpochId, commit: &CommitId, leaf: LeafIndex) -> bool {
+        let epoch = self.epochs.get_mut(at);
         // Only a record that changes is copied and stored again.
-        let Some(epoch) = self.epochs.get_mut(at) else { return false };
-        let mut changed = HistoryEpoch::clone(epoch);
-        let news = changed.name(commit, leaf);
-        if news {
-            *epoch = Arc::new(changed);
-        }
-        news
+        let changing = epoch.filter(|epoch| epoch.would_change(commit, leaf));
+        changing.is_some_and(|epoch| Arc::make_mut(epoch).name(commit, leaf))
     }
 
     /// Records a handshake message that `leaf` sent in `epoch`: it names the children that lead there, up to `since`
     /// and up to where the leaf was somebody else. Whether that is news.
+    ///
+    /// A `since` that is not `epoch` or one of its ancestors in this history counts as none: what is above the anchor is
+    /// not told from what is on no path, and what is elsewhere may not be known yet, so only this reading gives the same
+    /// names in every order.
     ///
     /// # Errors
     /// [`HistoryError::UnknownEpoch`] if the epoch is not part of the history.
@@ -47,22 +66,26 @@ impl History {
         loop {
             let Some(here) = self.epochs.get(&at) else { break };
             let Some((parent, commit)) = here.parent.clone() else { break };
-            if here.blanked.contains(leaf) || since == Some(&parent) {
+            if here.blanked.contains(leaf) || since == Some(&at) {
                 break;
             }
-            news |= self.name(&parent, &commit, leaf);
             at = parent;
+            if since == Some(&at) {
+                break;
+            }
+            news |= self.name(&at, &commit, leaf);
         }
         Ok(news)
     }
 
-    /// Records that `leaf` has sent something in `epoch`. Whether that is news.
+    /// Records that `leaf`, a member of `epoch`, has sent something in it. Whether that is news.
     ///
     /// # Errors
     /// [`HistoryError::UnknownEpoch`] if the epoch is not part of the history.
     pub fn record_spoken(&mut self, epoch: &EpochId, leaf: LeafIndex) -> Result<bool, HistoryError> {
         let record = self.epochs.get_mut(epoch).ok_or(HistoryError::UnknownEpoch)?;
-        Ok(!record.spoken.contains(leaf) && Arc::make_mut(record).spoken.insert(leaf))
+        let news = record.electors.contains(leaf) && !record.spoken.contains(leaf);
+        Ok(news && Arc::make_mut(record).spoken.insert(leaf))
     }
 
     /// Records a vote that `leaf` sent in `at` for `commit`, known or not. Whether that is news.
@@ -84,7 +107,7 @@ impl History {
     ///
     /// # Errors
     /// [`HistoryError::UnknownEpoch`] if the parent is not part of the history; [`HistoryError::EpochExists`] if the
-    /// commit or its epoch is there already.
+    /// commit or its epoch is there already; [`HistoryError::NotATree`] if `epoch` is not what the commit makes.
     pub fn record_commit(
         &mut self,
         at: &EpochId,
@@ -95,8 +118,12 @@ impl History {
     ) -> Result<(), HistoryError> {
         let parent = self.epochs.get(at).ok_or(HistoryError::UnknownEpoch)?;
         let exists = child.outcome.as_ref().is_ok_and(|id| self.epochs.contains_key(id));
-        if exists || parent.children.contains_key(&commit) || child.outcome.is_ok() != epoch.is_some() {
+        if exists || parent.children.contains_key(&commit) {
             return Err(HistoryError::EpochExists);
+        }
+        let fits = epoch.as_ref().is_none_or(|epoch| epoch.is_child_of(at, parent, &commit));
+        if child.outcome.is_ok() != epoch.is_some() || !fits {
+            return Err(HistoryError::NotATree);
         }
         self.record_vote(at, child.committer, &commit, since)?;
         if let (Ok(id), Some(epoch)) = (&child.outcome, epoch) {

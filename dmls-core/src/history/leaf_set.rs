@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::tree::LeafIndex;
 
-/// A set of leaves. Grows as needed; two sets with the same leaves are equal whatever their sizes.
+/// A set of leaves. Grows as needed; two sets with the same leaves are equal, and stored alike, whatever their sizes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<u8>", into = "Vec<u8>")]
 pub struct LeafSet(FixedBitSet);
 
 impl LeafSet {
@@ -15,6 +16,14 @@ impl LeafSet {
         let index = leaf.0 as usize;
         self.0.grow(index.saturating_add(1));
         !self.0.put(index)
+    }
+
+    /// Takes a leaf away.
+    pub fn remove(&mut self, leaf: LeafIndex) {
+        let index = leaf.0 as usize;
+        if self.0.contains(index) {
+            self.0.remove(index);
+        }
     }
 
     /// Whether the leaf is in the set.
@@ -58,6 +67,24 @@ impl LeafSet {
     /// Whether every leaf is in `other`.
     pub fn is_subset(&self, other: &Self) -> bool {
         self.iter().all(|leaf| other.contains(leaf))
+    }
+}
+
+/// Leaf i is bit i mod 8 of byte i div 8, without trailing zero bytes. (The bit set's own encoding panics on a damaged
+/// record.)
+impl From<LeafSet> for Vec<u8> {
+    fn from(set: LeafSet) -> Self {
+        let mut bytes: Self = set.0.as_slice().iter().flat_map(|block| block.to_le_bytes()).collect();
+        bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+        bytes
+    }
+}
+
+impl From<Vec<u8>> for LeafSet {
+    fn from(bytes: Vec<u8>) -> Self {
+        let block = |chunk: &[u8]| chunk.iter().rev().fold(0, |block, byte| block << 8 | usize::from(*byte));
+        let blocks = bytes.chunks(usize::BITS as usize / 8).map(block);
+        Self(FixedBitSet::with_capacity_and_blocks(bytes.len().saturating_mul(8), blocks))
     }
 }
 

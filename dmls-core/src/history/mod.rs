@@ -31,11 +31,11 @@ pub enum HistoryError {
     /// The epoch is not, or no longer, part of the history.
     #[error("The epoch is not part of the history.")]
     UnknownEpoch,
-    /// The epoch is there already, with another parent.
-    #[error("The epoch is part of the history already.")]
+    /// The commit, or the epoch that it makes, is there already.
+    #[error("The commit or its epoch is part of the history already.")]
     EpochExists,
-    /// The stored epochs do not form one tree.
-    #[error("The stored history is not one tree.")]
+    /// The epochs do not form one tree.
+    #[error("The epochs of the history do not form one tree.")]
     NotATree,
 }
 
@@ -77,7 +77,8 @@ pub struct OwnMarks {
 /// One epoch of the history: facts and evidence, no keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEpoch {
-    /// The parent and the commit that leads here; `None` for the anchor.
+    /// The parent and the commit that leads here; `None` for the first epoch. The anchor's parent is not stored any
+    /// more.
     pub parent: Option<(EpochId, CommitId)>,
     /// MLS epoch number.
     pub number: u64,
@@ -89,7 +90,7 @@ pub struct HistoryEpoch {
     pub blanked: LeafSet,
     /// Valid commits on it.
     pub children: BTreeMap<CommitId, Child>,
-    /// Who has named which child, known or not. A leaf that has named two is not recorded at a third.
+    /// Who has named which child, known or not. Of a leaf that has named more than two the smallest two are kept.
     pub named: BTreeMap<CommitId, LeafSet>,
     /// Named children that nobody could produce in time: votes for them count as void until one comes.
     pub written_off: BTreeSet<CommitId>,
@@ -133,6 +134,12 @@ impl HistoryEpoch {
             messages: 0,
         }
     }
+
+    /// Whether it is what `commit` makes of `parent`, which is called `id`.
+    fn is_child_of(&self, id: &EpochId, parent: &Self, commit: &CommitId) -> bool {
+        let link = self.parent.as_ref().is_some_and(|(at, by)| at == id && by == commit);
+        link && Some(self.number) == parent.number.checked_add(1)
+    }
 }
 
 /// The tree of epochs from the anchor. Cheap to clone: epochs are shared until one changes.
@@ -151,7 +158,8 @@ impl History {
     /// The history of stored epochs: one of them has no parent among them.
     ///
     /// # Errors
-    /// [`HistoryError::NotATree`] if there is no such epoch, or more than one, or one that it does not reach.
+    /// [`HistoryError::NotATree`] if there is no such epoch, or more than one, or one that it does not reach, or if an
+    /// epoch and its parent do not name each other.
     pub fn from_epochs(
         epochs: impl IntoIterator<Item = (EpochId, HistoryEpoch)>,
     ) -> Result<Self, HistoryError> {
@@ -161,7 +169,14 @@ impl History {
         let mut roots = epochs.iter().filter(|(_, epoch)| !has_parent(epoch)).map(|(id, _)| id.clone());
         let (Some(anchor), None) = (roots.next(), roots.next()) else { return Err(HistoryError::NotATree) };
         let history = Self { anchor, epochs };
-        if history.subtree(&history.anchor).len() != history.epochs.len() {
+        // Every edge has two ends that agree, so that the walk below meets no epoch twice.
+        let linked = history.epochs.iter().all(|(at, epoch)| {
+            epoch.children.iter().all(|(commit, child)| match &child.outcome {
+                Ok(id) => history.epoch(id).is_some_and(|child| child.is_child_of(at, epoch, commit)),
+                Err(_) => true,
+            })
+        });
+        if !linked || history.subtree(&history.anchor).len() != history.epochs.len() {
             return Err(HistoryError::NotATree);
         }
         Ok(history)
@@ -275,16 +290,19 @@ impl History {
         Ok(())
     }
 
-    /// Deletes one branch: `id` and everything below it. Its commit stays known, with its votes.
+    /// Deletes one branch: `id` and everything below it. Its commit stays known, with its votes, as one that this
+    /// client cannot enter any more.
     ///
     /// # Errors
     /// [`HistoryError::UnknownEpoch`] if there is no such epoch, or it is the anchor.
     pub fn remove_branch(&mut self, id: &EpochId) -> Result<(), HistoryError> {
-        if *id == self.anchor || !self.epochs.contains_key(id) {
-            return Err(HistoryError::UnknownEpoch);
-        }
+        let link = self.epoch(id).filter(|_| *id != self.anchor).and_then(|epoch| epoch.parent.clone());
+        let (parent, commit) = link.ok_or(HistoryError::UnknownEpoch)?;
         for id in self.subtree(id) {
             self.epochs.remove(&id);
+        }
+        if let Some(child) = self.epoch_mut(&parent).and_then(|parent| parent.children.get_mut(&commit)) {
+            child.outcome = Err(Blocked::Unusable("This client has deleted the branch.".into()));
         }
         Ok(())
     }
