@@ -67,6 +67,7 @@ pub(crate) enum Ask {
 
 /// One session with one peer on one topic.
 pub(crate) struct Session {
+    pub(crate) number: u64,
     pub(crate) peer: PeerId,
     pub(crate) topic: Topic,
     pub(crate) purpose: Purpose,
@@ -131,6 +132,7 @@ impl Task {
         let number = self.catchup.next_number;
         self.catchup.next_number += 1;
         let session = Session {
+            number,
             peer,
             topic,
             purpose,
@@ -162,9 +164,9 @@ impl Task {
                 let sync = &mut self.swarm.behaviour_mut().sync;
                 let id = sync.send_request(&session.peer, Ok(request.encode()));
                 self.catchup.asked.insert(id, Some(number));
-                session.asked.iter().for_each(|id| {
-                    self.catchup.in_flight.insert((session.topic, *id), number);
-                });
+                for id in &session.asked {
+                    self.catchup.in_flight.entry((session.topic, *id)).or_insert(number);
+                }
                 session.stage = Stage::Asking(ask);
                 session.deadline = now + ms(self.config.timing.request_timeout_ms).saturating_mul(2);
             }
@@ -176,10 +178,10 @@ impl Task {
             Next::Wait(stage) => session.stage = stage,
             Next::Finished => {
                 let complete = !session.more && session.undelivered == 0;
-                return self.end_session(number, session, complete, true);
+                return self.end_session(session, complete, true);
             }
-            Next::Failed => return self.end_session(number, session, false, true),
-            Next::Pointless => return self.end_session(number, session, false, false),
+            Next::Failed => return self.end_session(session, false, true),
+            Next::Pointless => return self.end_session(session, false, false),
         }
         self.catchup.sessions.insert(number, session);
     }
@@ -219,8 +221,7 @@ impl Task {
         let full = session.need.len() >= limits.max_missing;
         match step.next {
             Some(frame) if !full && session.rounds < limits.max_rounds => return session.round(false, frame),
-            Some(_) if session.need.is_empty() => {
-                // An honest session finds something or comes to an end within the bound of rounds.
+            Some(_) if session.is_idle() => {
                 self.fault(session.peer, Fault::Endless);
                 return Next::Failed;
             }
@@ -306,13 +307,13 @@ impl Task {
 
 /// The end.
 impl Task {
-    fn end_session(&mut self, number: u64, mut session: Session, complete: bool, again: bool) {
+    fn end_session(&mut self, mut session: Session, complete: bool, again: bool) {
         self.release(&mut session);
         self.forget_partial(&mut session);
         if session.undelivered > 0 {
             self.fault(session.peer, Fault::NotDelivered);
         }
-        tracing::trace!(number, peer = %session.peer, fetched = session.fetched, complete, "a session ended");
+        tracing::trace!(number = session.number, peer = %session.peer, fetched = session.fetched, complete, "a session ended");
         let (peer, topic, fetched) = (session.peer, session.topic, session.fetched);
         let now = Instant::now();
         match session.purpose {
@@ -362,6 +363,13 @@ impl Task {
 }
 
 impl Session {
+    /// Whether all the rounds so far were for nothing. An honest session of two large sets may need more rounds than
+    /// it is given, but each compares something; and the peer cannot lack more than there is.
+    fn is_idle(&self) -> bool {
+        let all = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.len());
+        self.need.is_empty() && (self.surplus == 0 || self.surplus > all)
+    }
+
     fn round(&self, first: bool, frame: Vec<u8>) -> Next {
         Next::Ask(Ask::Round, Request::Round { topic: self.topic, floor: self.floor, first, frame })
     }

@@ -165,3 +165,30 @@ pub(crate) fn peer_of(address: &Multiaddr) -> Option<PeerId> {
 pub(crate) fn ms(value: u64) -> Duration {
     Duration::from_millis(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_listens_on_loopback_only_and_is_usable() {
+        let config = Config::default();
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.listen.len(), 2);
+        assert!(config.listen.iter().all(|address| address.to_string().starts_with("/ip4/127.0.0.1/")));
+        assert!(!config.mdns && config.bootstrap.is_empty());
+    }
+
+    #[test]
+    fn a_configuration_comes_back_and_an_unknown_key_is_an_error() {
+        let text = r#"{ "mdns": true, "timing": { "ping_ms": 7 }, "limits": { "max_topics": 3 } }"#;
+        let config: Config = serde_json::from_str(text).unwrap();
+        assert!(config.mdns && config.timing.ping_ms == 7 && config.limits.max_topics == 3);
+        assert_eq!(config.timing.ban_ms, Timing::default().ban_ms);
+        let whole = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&whole).unwrap(), config);
+        for odd in [r#"{"mdsn":true}"#, r#"{"limits":{"max_topic":3}}"#, r#"{"timing":{"ping":7}}"#] {
+            assert!(serde_json::from_str::<Config>(odd).is_err(), "{odd}");
+        }
+    }
+}

@@ -1,5 +1,8 @@
 //! Fetching the bodies that a session found missing.
 
+use std::collections::HashSet;
+use std::time::Instant;
+
 use libp2p::PeerId;
 
 use crate::catchup::{Ask, Next, Purpose, Session, Stage};
@@ -55,21 +58,23 @@ impl Task {
 
     /// Whether a message is still to be fetched.
     fn is_wanted(&self, session: &Session, key: &Key) -> bool {
-        session.is_announced()
-            || !(self.unreported.contains(key) || self.is_stored(key) || self.is_refused(key))
+        session.is_announced() || self.is_wanted_now(key)
     }
 
     /// The outstanding pull has been answered or given up.
     pub(crate) fn release(&mut self, session: &mut Session) -> Vec<MessageId> {
         let asked: Vec<_> = session.asked.drain().collect();
         for id in &asked {
-            self.catchup.in_flight.remove(&(session.topic, *id));
+            let key = (session.topic, *id);
+            if self.catchup.in_flight.get(&key) == Some(&session.number) {
+                self.catchup.in_flight.remove(&key);
+            }
         }
         asked
     }
 
     pub(crate) fn on_bodies(&mut self, session: &mut Session, offers: Vec<Offer>) -> Next {
-        let mut open: std::collections::HashSet<_> = self.release(session).into_iter().collect();
+        let mut open: HashSet<_> = self.release(session).into_iter().collect();
         if offers.is_empty() {
             self.fault(session.peer, Fault::Malformed);
             return Next::Failed;
@@ -92,7 +97,7 @@ impl Task {
                 }
                 Offer::Large { len, .. } if len as usize > self.config.limits.max_message => {
                     // A peer may have wider limits than we have: not its fault, but not for us either.
-                    self.ignored.insert((session.topic, id), (), std::time::Instant::now());
+                    self.ignored.insert((session.topic, id), (), Instant::now());
                 }
                 Offer::Large { id, len } => session.large = Some(Large { id, len }),
                 Offer::Missing(_) => session.undelivered += 1,

@@ -1,6 +1,6 @@
 //! Set reconciliation of one topic: the pure part, over a snapshot of the ids.
 
-use negentropy::{Id, Negentropy, NegentropyStorageVector};
+use negentropy::{Id, Negentropy, NegentropyStorageBase, NegentropyStorageVector};
 use thiserror::Error;
 
 use crate::{Item, MessageId, MessageStore, StoreError, Topic};
@@ -89,6 +89,11 @@ impl Snapshot {
         self.floor
     }
 
+    /// Number of items.
+    pub(crate) fn len(&self) -> usize {
+        self.items.size().unwrap_or(0)
+    }
+
     /// The first frame of a session.
     pub(crate) fn initiate(&self, max_frame: usize) -> Result<Vec<u8>, ReconcileError> {
         Ok(self.negentropy(max_frame)?.initiate()?)
@@ -121,7 +126,6 @@ impl Snapshot {
 mod tests {
     use std::collections::BTreeSet;
 
-    use negentropy::NegentropyStorageBase;
     use proptest::prelude::*;
 
     use super::*;
@@ -218,6 +222,6 @@ mod tests {
             Snapshot::take(&store, &TOPIC, 0, 100),
             Err(ReconcileError::FloorMoved { floor: 1 })
         ));
-        assert_eq!(Snapshot::take(&store, &TOPIC, 3, 100).unwrap().items.size().unwrap(), 4);
+        assert_eq!(Snapshot::take(&store, &TOPIC, 3, 100).unwrap().len(), 4);
     }
 }

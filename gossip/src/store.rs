@@ -1,6 +1,6 @@
 //! The messages themselves, as the application keeps them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -112,6 +112,7 @@ pub struct MemoryStore {
 struct Shelf {
     floor: u64,
     bodies: BTreeMap<MessageId, (u64, Vec<u8>)>,
+    refused: BTreeSet<MessageId>,
 }
 
 impl MemoryStore {
@@ -134,6 +135,11 @@ impl MemoryStore {
         shelf.floor = shelf.floor.max(floor);
         let floor = shelf.floor;
         shelf.bodies.retain(|_, (order, _)| *order >= floor);
+    }
+
+    /// Never fetch this message.
+    pub fn refuse(&self, topic: Topic, id: MessageId) {
+        self.lock().entry(topic).or_default().refused.insert(id);
     }
 
     /// Number of messages of a topic.
@@ -173,5 +179,8 @@ impl MessageStore for MemoryStore {
 
     fn has(&self, topic: &Topic, id: &MessageId) -> Result<bool, StoreError> {
         Ok(self.lock().get(topic).is_some_and(|shelf| shelf.bodies.contains_key(id)))
+    }
+    fn unwanted(&self, topic: &Topic, id: &MessageId) -> Result<bool, StoreError> {
+        Ok(self.lock().get(topic).is_some_and(|shelf| shelf.refused.contains(id)))
     }
 }

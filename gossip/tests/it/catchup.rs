@@ -1,10 +1,12 @@
 //! Who was away, came late, or was too slow ends with every message.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use dmls_gossip::{MemoryStore, MessageId, Verdict};
+use dmls_gossip::{
+    Event, Gossip, IdentitySeed, Item, MemoryStore, MessageId, MessageStore, StoreError, Topic, Verdict,
+};
 
 use crate::support::{Node, Over, TOPIC, config, connect, message, order_of, pause, until};
 
@@ -191,4 +193,77 @@ async fn a_message_above_the_own_limit_is_left_out_and_blamed_on_nobody() {
     until("the control has it", 10, async || control.handed_over(id) == 1).await;
     assert_eq!(b.handed_over(id), 0);
     assert!(b.log.lock().unwrap().faults.is_empty() && b.is_connected(a.id).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_store_refuses_is_not_fetched() {
+    let holder = filled(20);
+    let (a, store) = (Node::start(config(Over::Quic), 75, holder).await, Arc::new(MemoryStore::new()));
+    let id = MessageId::of(&message(0, &format!("3 {}", "x".repeat(200))));
+    store.refuse(TOPIC, id);
+    let b = Node::start(config(Over::Quic), 76, store).await;
+    b.know(&a).await;
+    until("all but one", 10, async || b.count() == 19 && b.completed() > 0).await;
+    assert_eq!((a.store.has(&TOPIC, &id).unwrap(), b.handed_over(id)), (true, 0));
+}
+
+/// Fails on demand.
+#[derive(Default)]
+struct Failing {
+    inner: MemoryStore,
+    fails: AtomicBool,
+}
+
+impl Failing {
+    fn try_it<T>(&self, call: impl FnOnce(&MemoryStore) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.fails.load(Ordering::SeqCst) { Err(StoreError("as asked".into())) } else { call(&self.inner) }
+    }
+}
+
+impl MessageStore for Failing {
+    fn floor(&self, topic: &Topic) -> Result<u64, StoreError> {
+        self.try_it(|inner| inner.floor(topic))
+    }
+    fn ids(&self, topic: &Topic, floor: u64) -> Result<Vec<Item>, StoreError> {
+        self.try_it(|inner| inner.ids(topic, floor))
+    }
+    fn get(&self, topic: &Topic, id: &MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.try_it(|inner| inner.get(topic, id))
+    }
+    fn order(&self, topic: &Topic, id: &MessageId) -> Result<Option<u64>, StoreError> {
+        self.try_it(|inner| inner.order(topic, id))
+    }
+    fn has(&self, topic: &Topic, id: &MessageId) -> Result<bool, StoreError> {
+        self.try_it(|inner| inner.has(topic, id))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_store_loses_nothing_and_blames_nobody() {
+    let store = Arc::new(Failing::default());
+    for n in 0..20 {
+        store.inner.insert(TOPIC, n, message(n, "of the failing one"));
+    }
+    store.fails.store(true, Ordering::SeqCst);
+    let seed = IdentitySeed::new([77; 32]);
+    let (handle, mut events) = Gossip::start(&seed, config(Over::Quic), store.clone()).await.unwrap();
+    handle.subscribe(TOPIC).await.unwrap();
+    let b = Node::new(Over::Quic, 78).await;
+    b.store.insert(TOPIC, 5, message(5, "of the other"));
+    b.handle.add_peer(handle.local_peer_id(), handle.listen_addrs().await.unwrap()).await.unwrap();
+    until("sessions fail", 5, async || b.log.lock().unwrap().reconciled.len() >= 2).await;
+    assert_eq!((b.completed(), b.count()), (0, 1));
+    store.fails.store(false, Ordering::SeqCst);
+    until("then the other has everything", 10, async || b.count() == 21).await;
+    let mut fetched = false;
+    until("and so has the one that failed", 10, async || {
+        while let Some(event) = events.try_recv() {
+            fetched |= matches!(event, Event::Message { .. });
+        }
+        fetched
+    })
+    .await;
+    assert!(b.log.lock().unwrap().faults.is_empty());
+    drop(events);
+    until("without its consumer the network ends", 5, async || handle.stats().await.is_err()).await;
 }
