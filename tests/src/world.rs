@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dmls_core::framing::DmlsProfile;
 use dmls_core::group::{
-    Client, Disposition, Effect, Event, Group, GroupId, GroupOptions, Input, MemoryStore, Step, inspect_key_package,
+    Client, Disposition, Effect, Event, Group, GroupId, GroupOptions, Input, MemoryStore, Step,
 };
 use dmls_core::schedule::EpochId;
 use dmls_core::suite::CipherSuite;
@@ -80,7 +80,8 @@ impl World {
     pub fn with_suite(seed: u64, n: usize, suite: CipherSuite) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let peer = |place: usize, rng: &mut ChaCha20Rng| {
-            let (client, changes) = Client::new(suite, format!("m{place}").as_bytes(), rng).expect("a client");
+            let (client, changes) =
+                Client::new(suite, format!("m{place}").as_bytes(), rng).expect("a client");
             let mut store = MemoryStore::default();
             dmls_core::group::Store::apply(&mut store, &changes).expect("memory");
             Peer { client, store, group: None, events: Vec::new(), seen: BTreeMap::new(), side: 0 }
@@ -115,7 +116,8 @@ impl World {
     pub fn create(&mut self, profile: DmlsProfile) {
         let id = GroupId(b"the group".to_vec().into());
         let peer = &self.peers[0];
-        let step = peer.client.create_group(id, &profile, &self.options, self.now, &mut self.rng).expect("a group");
+        let step =
+            peer.client.create_group(id, &profile, &self.options, self.now, &mut self.rng).expect("a group");
         let mut group = step.group.clone();
         let (_, effects) = step.commit(&mut self.peers[0].store, &mut group).expect("memory");
         self.peers[0].group = Some(group);
@@ -124,7 +126,8 @@ impl World {
 
     /// A key package of a client.
     pub fn key_package(&mut self, of: usize) -> Vec<u8> {
-        let made = self.peers[of].client.key_package(&self.options, self.now, &mut self.rng).expect("a key package");
+        let made =
+            self.peers[of].client.key_package(&self.options, self.now, &mut self.rng).expect("a key package");
         dmls_core::group::Store::apply(&mut self.peers[of].store, &made.changes).expect("memory");
         made.bytes
     }

@@ -1,1 +1,3 @@
 //! All cross-crate tests but the vectors, in one binary: one module a subject.
+
+mod converge;
