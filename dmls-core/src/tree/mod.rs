@@ -35,3 +35,6 @@ pub use ratchet_tree::RatchetTree;
 pub use stored::{LoadError, StoredSubtree, SubtreeCache};
 pub use treekem::{PathDraft, PathSender};
 pub use update_path::{UpdatePath, UpdatePathNode};
+
+#[cfg(test)]
+mod tests;
