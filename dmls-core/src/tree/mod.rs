@@ -1,4 +1,18 @@
 //! The ratchet tree and TreeKEM (RFC 9420 4, 7), persistent (DESIGN 4.2).
+//!
+//! **What it does.** [`RatchetTree`] is the tree of one epoch, an immutable value that shares what it has in common with
+//! the trees of other epochs, in memory and on disk. Here are also its parts as they are on the wire, the rules for
+//! leaves and trees with an error each ([`LeafNodeError`], [`TreeError`]), and the paths by which members refresh keys.
+//!
+//! **What it never does.** It knows no epochs, proposals or messages, stores nothing, and trusts no tree that it is
+//! given: [`RatchetTree::from_nodes`] judges the shape alone, [`RatchetTree::validate`] the rest. Who a credential stands
+//! for is the application's to say.
+//!
+//! **How to drive it.** A committer applies the proposals ([`RatchetTree::add_leaf`] and its siblings), draws a path
+//! ([`RatchetTree::draw_path`]), makes the provisional GroupContext with the hash of the tree that the path leads to, and
+//! encrypts ([`PathDraft::encrypt`]). A receiver applies the same proposals, merges the path
+//! ([`RatchetTree::apply_path`]) and opens it ([`RatchetTree::decrypt_path`]); a joiner goes on from the path secret in
+//! its Welcome ([`RatchetTree::derive_from_path_secret`]). Private keys are found by public key ([`PrivateKeys`]).
 
 mod credential;
 mod error;

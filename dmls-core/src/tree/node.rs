@@ -99,7 +99,8 @@ pub enum NodesError {
 
 /// `optional<Node> ratchet_tree<V>` (RFC 9420 12.4.3.3): the array of nodes up to the last one that is not blank.
 ///
-/// It takes at most 17 bytes of memory for each byte of input, beside what the nodes themselves hold.
+/// A blank is one byte here, and a few hundred in a [`RatchetTree`](super::RatchetTree) with its hash and the padding:
+/// that factor bounds what an input of a given length can cost.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub struct RatchetTreeExtension(Vec<Option<Node>>);
 
@@ -130,7 +131,8 @@ impl RatchetTreeExtension {
                 _ => {}
             }
         }
-        let leaves = nodes.len().div_ceil(2) + usize::from(nodes.len() % 2 == 0);
+        // The last node is a leaf, or a parent with at least one more leaf behind it.
+        let leaves = nodes.len() / 2 + 1;
         let width = leaves.next_power_of_two();
         if width > MAX_WIDTH as usize {
             return Err(NodesError::TooLarge);

@@ -25,13 +25,16 @@ fn parent_hash(
     Ok(suite.hash(&input).into())
 }
 
+/// Filled nodes of a path, with their places.
+pub(super) type PathParents = Vec<(NodeIndex, Arc<ParentNode>)>;
+
 /// The new parents of a path, from the leaf upward, and the parent hash of the leaf below. Their unmerged leaves are
 /// empty, so that the siblings' hashes are those that the tree has cached: O(log n).
 pub(super) fn hash_path<'k>(
     suite: Suite,
     steps: &[PathStep<'_>],
     keys: impl DoubleEndedIterator<Item = &'k HpkePublicKey> + ExactSizeIterator,
-) -> Result<(Vec<(NodeIndex, Arc<ParentNode>)>, Bytes), CodecError> {
+) -> Result<(PathParents, Bytes), CodecError> {
     let mut above = Bytes::default();
     let mut parents = Vec::with_capacity(steps.len());
     for (step, key) in steps.iter().zip(keys).rev() {

@@ -13,7 +13,7 @@ use super::error::TreeError;
 use super::leaf_checks::LeafRules;
 use super::leaf_node::{LeafNode, LeafNodeSource, LeafPosition, LeafSourceKind, LeafTemplate};
 use super::math::{LeafIndex, NodeIndex};
-use super::parent_hash::hash_path;
+use super::parent_hash::{PathParents, hash_path};
 use super::path_secrets::{DerivedPath, derive_path, next_path_secret, node_key_pair};
 use super::ratchet_tree::{PathStep, RatchetTree};
 use super::update_path::{UpdatePath, UpdatePathNode};
@@ -221,12 +221,7 @@ impl RatchetTree {
     }
 
     /// The tree with a path in it: nodes above the leaf that are not among `parents` become blank.
-    fn merge(
-        &self,
-        index: LeafIndex,
-        leaf: LeafNode,
-        parents: Vec<(NodeIndex, std::sync::Arc<super::node::ParentNode>)>,
-    ) -> Self {
+    fn merge(&self, index: LeafIndex, leaf: LeafNode, parents: PathParents) -> Self {
         self.with_leaf(index, Some(leaf.into()), &mut |here, _| {
             parents.iter().find(|(node, _)| *node == here).map(|(_, parent)| parent.clone())
         })
