@@ -135,12 +135,12 @@ impl Task {
             }
             return true;
         }
-        let acceptance = if self.is_stored(key) {
-            MessageAcceptance::Accept
-        } else if self.is_refused(key) {
-            MessageAcceptance::Ignore
-        } else {
-            return false;
+        let acceptance = match self.store.has(&key.0, &key.1) {
+            Ok(true) => MessageAcceptance::Accept,
+            Ok(false) if self.is_refused(key) => MessageAcceptance::Ignore,
+            Ok(false) => return false,
+            // It cannot be told whether this was ever judged: it is not passed on, and catching up brings it again.
+            Err(_) => MessageAcceptance::Ignore,
         };
         self.settle(gossip, &source, acceptance);
         true

@@ -44,10 +44,13 @@ pub(crate) fn build(
 
     let mut config = quic::Config::new(pair);
     config.handshake_timeout = HANDSHAKE;
-    // A peer that was killed is noticed in seconds, so that its next life does not meet the connection of its last.
+    // A peer that was killed is noticed in seconds.
     config.max_idle_timeout = 8_000;
     config.keep_alive_interval = Duration::from_secs(2);
     config.max_concurrent_stream_limit = u32::try_from(limits.max_streams_per_connection).unwrap_or(u32::MAX);
+    // What a peer may have under way unread; libp2p's defaults are 10 and 15 MB.
+    config.max_stream_data = 2 * 1024 * 1024;
+    config.max_connection_data = 4 * 1024 * 1024;
     let counter = meter.clone();
     let quic =
         quic::tokio::Transport::new(config).map(move |(peer, muxer), _| (peer, counter.wrap(peer, muxer)));

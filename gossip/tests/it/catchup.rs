@@ -8,7 +8,7 @@ use dmls_gossip::{
     Event, Gossip, IdentitySeed, Item, MemoryStore, MessageId, MessageStore, StoreError, Topic, Verdict,
 };
 
-use crate::support::{Node, Over, TOPIC, config, connect, message, order_of, pause, until};
+use crate::support::{Node, Over, TOPIC, config, connect, message, order_of, patient, pause, until};
 
 fn filled(count: u64) -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
@@ -59,9 +59,9 @@ async fn a_late_starter_catches_up_from_several_peers_with_different_sets() {
     }
     let mut holders = Vec::new();
     for (k, store) in stores.iter().enumerate() {
-        holders.push(Node::start(config(Over::Quic), 52 + k as u8, store.clone()).await);
+        holders.push(Node::start(patient(Over::Quic), 52 + k as u8, store.clone()).await);
     }
-    let late = Node::new(Over::Quic, 56).await;
+    let late = Node::start(patient(Over::Quic), 56, Arc::default()).await;
     for holder in &holders {
         late.know(holder).await;
     }
@@ -134,10 +134,10 @@ async fn large_messages_are_caught_up_in_chunks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_application_is_not_flooded_and_loses_nothing() {
-    let mut narrow = config(Over::Quic);
+    let mut narrow = patient(Over::Quic);
     narrow.limits.max_events = 32;
     narrow.timing.unreported_ms = 60_000;
-    let a = Node::new(Over::Quic, 67).await;
+    let a = Node::start(patient(Over::Quic), 67, Arc::default()).await;
     let b = Node::start(narrow, 68, Arc::default()).await;
     b.slowness.store(3, Ordering::SeqCst);
     connect(&a, &b).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use dmls_gossip::{MessageId, PublishError, Published, Topic, Verdict};
 
-use crate::support::{Node, Over, TOPIC, config, connect, message, pause, until};
+use crate::support::{Node, Over, TOPIC, config, connect, message, patient, pause, until};
 
 async fn two_nodes(over: Over) {
     let (a, b) = (Node::new(over, 1).await, Node::new(over, 2).await);
@@ -65,12 +65,9 @@ async fn five_nodes_in_a_line_over_tcp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_message_is_announced_and_pulled_hop_by_hop() {
-    // Reconciliation is far off: what arrives in time was announced.
-    let mut slow = config(Over::Quic);
-    slow.timing.reconcile_ms = 600_000;
     let mut nodes = Vec::new();
     for n in 20..23 {
-        nodes.push(Node::start(slow.clone(), n, Default::default()).await);
+        nodes.push(Node::start(patient(Over::Quic), n, Default::default()).await);
     }
     connect(&nodes[0], &nodes[1]).await;
     connect(&nodes[1], &nodes[2]).await;
@@ -90,11 +87,9 @@ async fn a_large_message_is_announced_and_pulled_hop_by_hop() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_an_accepted_message_is_passed_on() {
-    let mut slow = config(Over::Quic);
-    slow.timing.reconcile_ms = 600_000;
     let mut nodes = Vec::new();
     for n in 30..33 {
-        nodes.push(Node::start(slow.clone(), n, Default::default()).await);
+        nodes.push(Node::start(patient(Over::Quic), n, Default::default()).await);
     }
     connect(&nodes[0], &nodes[1]).await;
     connect(&nodes[1], &nodes[2]).await;
@@ -134,4 +129,35 @@ async fn a_duplicate_is_handed_over_once() {
     pause(500).await;
     assert_eq!(b.handed_over(id), 1);
     assert_eq!(a.handed_over(id), 0, "the author is not told its own message");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_apart_and_can_be_joined_and_left() {
+    let (a, b) = (Node::new(Over::Tcp, 43).await, Node::new(Over::Tcp, 44).await);
+    connect(&a, &b).await;
+    let second = Topic::of(b"a second group");
+    a.handle.subscribe(second).await.unwrap();
+    let send = async |n: u64| {
+        let bytes = message(n, "in the second");
+        let id = a.store.insert(second, n, bytes.clone());
+        (id, a.handle.publish(second, bytes).await.unwrap())
+    };
+    let (early, sent) = send(1).await;
+    assert_eq!(sent, Published::NoPeers);
+    let (control, _) = a.publish(1, "in the first").await;
+    until("the first topic works", 5, async || b.handed_over(control) == 1).await;
+    assert_eq!(b.handed_over(early), 0);
+
+    b.handle.subscribe(second).await.unwrap();
+    until("who joins catches up", 5, async || b.handed_over(early) == 1).await;
+    let (live, _) = send(2).await;
+    until("and hears what follows", 5, async || b.handed_over(live) == 1).await;
+
+    b.handle.unsubscribe(second).await.unwrap();
+    pause(300).await;
+    let (late, _) = send(3).await;
+    let (control, _) = a.publish(2, "in the first").await;
+    until("the first topic still works", 5, async || b.handed_over(control) == 1).await;
+    pause(300).await;
+    assert_eq!((b.handed_over(late), b.store.len(&second)), (0, 2));
 }

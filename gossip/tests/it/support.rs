@@ -46,6 +46,13 @@ pub(crate) fn config(over: Over) -> Config {
     Config { listen: over.listen(), timing, limits: Limits::default(), ..Config::default() }
 }
 
+/// Without periodic reconciliation: what arrives in time came another way.
+pub(crate) fn patient(over: Over) -> Config {
+    let mut config = config(over);
+    config.timing.reconcile_ms = 600_000;
+    config
+}
+
 /// How the application judges: by a byte that the message contains, else by a setting.
 #[derive(Default)]
 pub(crate) struct Judge {
