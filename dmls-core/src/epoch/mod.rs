@@ -20,6 +20,8 @@ mod open;
 mod proposals;
 mod record;
 mod state;
+#[cfg(test)]
+mod tests;
 mod welcome_in;
 mod welcome_out;
 

@@ -14,7 +14,7 @@ use crate::suite::CryptoError;
 use crate::tree::{ExtensionType, Extensions, LeafIndex, LeafNode, ProposalType};
 
 /// A proposal, with who made it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SentProposal {
     /// Who proposes it; the committer, where the commit has it by value.
     pub sender: Sender,
