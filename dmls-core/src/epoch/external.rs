@@ -103,8 +103,7 @@ impl ExternalJoin<'_> {
         let (epoch, _) = derive_child(commit.child, None, &secrets, member)?;
         content.auth.confirmation_tag = Some(epoch.confirmation_tag().clone());
         // A joiner's message has no membership tag, so the key is not used.
-        let message = PublicMessage::protect(suite, content, &public.context, &Secret::default())
-            .map_err(|error| CommitError::from(super::open::SealError::from(error)))?;
+        let message = PublicMessage::protect(suite, content, &public.context, &Secret::default())?;
         Ok(ExternallyJoined { message: message.into(), epoch })
     }
 

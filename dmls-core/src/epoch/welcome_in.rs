@@ -8,7 +8,7 @@ use super::proposals::{ProposalListError, check_context_extensions};
 use super::state::{Epoch, PublicState};
 use crate::codec::{Bytes, CodecError, decode};
 use crate::framing::{
-    DmlsEpochInfo, DmlsError, DmlsProfile, GroupInfo, GroupSecrets, KeyPackageBundle, Welcome,
+    DmlsEpochInfo, DmlsError, DmlsProfile, FramingError, GroupInfo, GroupSecrets, KeyPackageBundle, Welcome,
 };
 use crate::schedule::{
     DmlsSecrets, PreSharedKeyId, PskType, ResumptionPskUsage, interim_transcript_hash, psk_secret,
@@ -112,6 +112,9 @@ pub enum WelcomeError {
     /// Something of the profile is not valid.
     #[error(transparent)]
     Dmls(#[from] DmlsError),
+    /// The external commit cannot be protected.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
     /// The key schedule or the external commit failed.
     #[error(transparent)]
     Commit(CommitError),

@@ -151,4 +151,4 @@ pub struct Commit {
     pub path: Option<UpdatePath>,
 }
 
-crate::serde_as_tls!(Proposal, Commit);
+crate::serde_as_tls!(Proposal, Commit, ReInit);
