@@ -10,8 +10,8 @@ use super::state::Epoch;
 use super::welcome_in::{WelcomeError, verify_group_info};
 use crate::codec::{Bytes, decode};
 use crate::framing::{
-    AuthenticatedContent, Content, ExternalInit, FramedContent, GroupInfo, MlsMessage, PreSharedKey, Proposal,
-    PublicMessage, Remove, Sender, WireFormat,
+    AuthenticatedContent, Content, ExternalInit, FramedContent, GroupInfo, MlsMessage, PreSharedKey,
+    Proposal, PublicMessage, Remove, Sender, WireFormat,
 };
 use crate::schedule::{PreSharedKeyId, external_init_send, joiner_secret, psk_secret};
 use crate::suite::{HpkePublicKey, Secret, SignaturePrivateKey};
@@ -71,7 +71,8 @@ impl ExternalJoin<'_> {
             return Err(WelcomeError::ExternalInDmls);
         }
         let external_pub = group_info.extensions.get(ExtensionType::EXTERNAL_PUB);
-        let external_pub: HpkePublicKey = decode(external_pub.ok_or(WelcomeError::NoExternalPub)?.as_slice())?;
+        let external_pub: HpkePublicKey =
+            decode(external_pub.ok_or(WelcomeError::NoExternalPub)?.as_slice())?;
         let (kem_output, init_secret) = external_init_send(suite, &external_pub, rng)?;
 
         let request = CommitRequest::new(self.psks, self.policy);
@@ -111,8 +112,7 @@ impl ExternalJoin<'_> {
         let init = Proposal::ExternalInit(ExternalInit { kem_output });
         let remove = self.replaces.map(|removed| Proposal::Remove(Remove { removed }));
         let psks = self.psk_ids.iter().map(|psk| Proposal::PreSharedKey(PreSharedKey { psk: psk.clone() }));
-        let by_value =
-            |proposal| SentProposal { sender: Sender::NewMemberCommit, proposal, reference: None };
+        let by_value = |proposal| SentProposal { sender: Sender::NewMemberCommit, proposal, reference: None };
         std::iter::once(init).chain(remove).chain(psks).map(by_value).collect()
     }
 }

@@ -272,7 +272,7 @@ impl Epoch {
             LeafPosition { group_id: self.context().group_id.as_slice(), leaf_index: self.own_leaf() };
         let (leaf_node, leaf_private) = template.update(self.suite(), position, &signature_private, rng)?;
         let key = leaf_node.encryption_key.clone();
-        let update = crate::framing::Update { leaf_node: Box::new(leaf_node) };
+        let update = crate::framing::Update { leaf_node };
         let mut sealed = self.seal(Content::Proposal(Proposal::Update(update)), sending, rng)?;
         let pending = PendingLeaf { leaf_private, signature_private };
         Arc::make_mut(&mut sealed.epoch.pending_leaves).insert(key, pending);

@@ -339,7 +339,7 @@ impl PublicState {
         match &sent.proposal {
             Proposal::Add(add) => list.adds.push(KeyPackage::clone(&add.key_package)),
             Proposal::Update(update) => match sent.sender {
-                Sender::Member(leaf) => list.updates.push((leaf, LeafNode::clone(&update.leaf_node))),
+                Sender::Member(leaf) => list.updates.push((leaf, update.leaf_node.clone())),
                 _ => return Err(ProposalListError::UpdateNotByMember),
             },
             Proposal::Remove(remove) => list.removes.push(remove.removed),

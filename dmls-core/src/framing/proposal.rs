@@ -18,7 +18,7 @@ pub struct Add {
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 pub struct Update {
     /// The new leaf.
-    pub leaf_node: Box<LeafNode>,
+    pub leaf_node: LeafNode,
 }
 
 /// Asks that a member be removed (RFC 9420 12.1.3).
@@ -68,6 +68,7 @@ pub struct GroupContextExtensions {
 /// [`crate::codec::CodecError::UnknownVariant`] with the type's number.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSize, TlsSerialize, TlsDeserializeBytes)]
 #[repr(u16)]
+#[allow(clippy::large_enum_variant)]
 pub enum Proposal {
     /// Type 1.
     #[tls_codec(discriminant = 1)]

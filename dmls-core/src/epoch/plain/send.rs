@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use rand_core::CryptoRng;
 
 use super::{GroupPsks, Pending, PlainError, PlainGroup};
-use crate::epoch::{
-    CommitPolicy, CommitRequest, InitSource, PskStore, Purpose, Sealed, SentProposal,
-};
+use crate::epoch::{CommitPolicy, CommitRequest, InitSource, PskStore, Purpose, Sealed, SentProposal};
 use crate::framing::{
-    Add, Content, GroupContextExtensions, KeyPackage, MlsMessage, PreSharedKey, Proposal, ProposalRef, ReInit, Remove,
-    Sender, Welcome,
+    Add, Content, GroupContextExtensions, KeyPackage, MlsMessage, PreSharedKey, Proposal, ProposalRef,
+    ReInit, Remove, Sender, Welcome,
 };
 use crate::schedule::PskType;
 use crate::suite::SignaturePrivateKey;
@@ -147,7 +145,11 @@ impl PlainGroup {
     ///
     /// # Errors
     /// As for [`PlainGroup::propose`].
-    pub fn propose_reinit(&mut self, reinit: ReInit, rng: &mut dyn CryptoRng) -> Result<MlsMessage, PlainError> {
+    pub fn propose_reinit(
+        &mut self,
+        reinit: ReInit,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<MlsMessage, PlainError> {
         self.propose(Proposal::ReInit(reinit), rng)
     }
 

@@ -118,9 +118,10 @@ impl PlainGroup {
         if context.version != own.version || context.cipher_suite != own.cipher_suite {
             return Err(PlainError::BranchMismatch);
         }
-        let stranger = joined.epoch.tree().leaves().find(|(_, leaf)| {
-            !self.members().any(|(_, member)| join.policy.accept_successor(member, leaf))
-        });
+        let stranger =
+            joined.epoch.tree().leaves().find(|(_, leaf)| {
+                !self.members().any(|(_, member)| join.policy.accept_successor(member, leaf))
+            });
         if let Some((leaf, _)) = stranger {
             return Err(PlainError::BranchMember(leaf));
         }
