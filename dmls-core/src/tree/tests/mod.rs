@@ -60,6 +60,15 @@ impl TryRng for TestRng {
 
 impl TryCryptoRng for TestRng {}
 
+/// A value as a store gives it back.
+pub(super) fn restored<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    let config = bincode::config::standard();
+    let bytes = bincode::serde::encode_to_vec(value, config).unwrap();
+    let (value, read) = bincode::serde::decode_from_slice(&bytes, config).unwrap();
+    assert_eq!(read, bytes.len());
+    value
+}
+
 /// Prints the seed of a test that fails.
 pub(super) struct Seed(pub(super) u64);
 
@@ -228,6 +237,7 @@ impl World {
     fn check_private_keys(&mut self) {
         for (index, member) in &mut self.members {
             member.keys.retain(&self.tree, *index);
+            member.keys = restored(&member.keys);
             let path = index.direct_path(self.tree.width());
             let merged = path.into_iter().filter(|node| {
                 self.tree.parent_node(*node).is_some_and(|node| !node.unmerged_leaves.contains(index))

@@ -8,7 +8,7 @@ use super::*;
 type Records = HashMap<Vec<u8>, StoredSubtree>;
 
 fn load(records: &Records, tree: &RatchetTree, cache: &mut SubtreeCache) -> Result<RatchetTree, LoadError> {
-    let mut fetch = |hash: &[u8]| records.get(hash).cloned();
+    let mut fetch = |hash: &[u8]| records.get(hash).map(restored);
     RatchetTree::load(suite(), &tree.tree_hash().unwrap(), tree.width(), &mut fetch, cache)
 }
 
