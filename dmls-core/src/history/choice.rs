@@ -21,7 +21,8 @@ pub struct Head {
 pub(super) struct ChoiceKey {
     weight: Reverse<usize>,
     class: u8,
-    rank: u64,
+    /// Void committers last, and among them by rank too: a commit id can be ground.
+    rank: (bool, u64),
     commit: CommitId,
 }
 
@@ -154,8 +155,7 @@ impl HistoryEpoch {
         let decision = self.decision();
         let weight =
             |commit: &CommitId| decision.ranked.iter().find(|c| c.commit == *commit).map_or(0, |c| c.weight);
-        let void = decision.void.contains(committer);
-        let rank = if void { u64::MAX } else { rank(committer, self.number, self.width) };
+        let rank = self.rank_of(committer, &decision.void);
         let key = ChoiceKey { weight: Reverse(weight(commit)), class: 1, rank, commit: commit.clone() };
         let before =
             self.children.iter().filter(|(id, _)| self.choice_key(id, weight(id), &decision.void) < key);
@@ -172,12 +172,13 @@ impl HistoryEpoch {
         u64::try_from(before.count()).unwrap_or(u64::MAX)
     }
 
+    fn rank_of(&self, committer: LeafIndex, void: &LeafSet) -> (bool, u64) {
+        (void.contains(committer), rank(committer, self.number, self.width))
+    }
+
     fn choice_key(&self, commit: &CommitId, weight: usize, void: &LeafSet) -> ChoiceKey {
         let child = self.children.get(commit);
-        let rank = match child {
-            Some(child) if !void.contains(child.committer) => rank(child.committer, self.number, self.width),
-            _ => u64::MAX,
-        };
+        let rank = child.map_or((true, u64::MAX), |child| self.rank_of(child.committer, void));
         let class = child.map_or(u8::MAX, |child| child.class);
         ChoiceKey { weight: Reverse(weight), class, rank, commit: commit.clone() }
     }

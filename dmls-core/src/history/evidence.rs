@@ -46,7 +46,7 @@ impl History {
         changing.is_some_and(|epoch| Arc::make_mut(epoch).name(commit, leaf))
     }
 
-    /// Records a handshake message that `leaf` sent in `epoch`: it names the children that lead there, up to `since`
+    /// Records a handshake message that `leaf`, a member of `epoch`, sent in it: it names the children that lead there, up to `since`
     /// and up to where the leaf was somebody else. Whether that is news.
     ///
     /// A `since` that is not `epoch` or one of its ancestors in this history counts as none: what is above the anchor is
@@ -62,6 +62,9 @@ impl History {
         since: Option<&EpochId>,
     ) -> Result<bool, HistoryError> {
         let mut news = self.record_spoken(epoch, leaf)?;
+        if !self.epoch(epoch).is_some_and(|epoch| epoch.electors.contains(leaf)) {
+            return Ok(false);
+        }
         let mut at = epoch.clone();
         loop {
             let Some(here) = self.epochs.get(&at) else { break };
