@@ -186,6 +186,12 @@ impl HistoryEpoch {
     /// The child that the walk takes from here: the best one that can be entered, unless one that cannot be entered
     /// is decided.
     fn best_child(&self) -> Option<(CommitId, &Child)> {
+        // Where there is no choice, votes need not be counted: an only child is entered whatever they say.
+        if let (Some((commit, child)), true) = (self.children.first_key_value(), self.children.len() <= 1)
+            && child.outcome.is_ok()
+        {
+            return Some((commit.clone(), child));
+        }
         if self.children.is_empty() {
             return None;
         }

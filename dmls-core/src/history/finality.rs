@@ -8,12 +8,28 @@ impl History {
     /// Whether everything up to `epoch` is decided for good, as far as this client can tell: hard-final, or closed,
     /// at every ancestor, for the child that leads to `epoch`.
     pub fn is_final(&self, epoch: &EpochId, closed: &dyn Fn(&HistoryEpoch) -> bool) -> bool {
-        self.ancestors(epoch).all(|(above, commit)| {
-            let Some(above) = self.epoch(above) else { return false };
-            let decision = above.decision();
-            let best = decision.ranked.first().is_some_and(|best| best.commit == *commit);
-            best && (decision.hard_final() || closed(above))
-        })
+        self.newest_final(epoch, closed) == Some(epoch)
+    }
+
+    /// The newest of `epoch` and its ancestors that is final, in one walk; the anchor if no other is. None if there is
+    /// no such epoch.
+    pub fn newest_final<'a>(
+        &'a self,
+        epoch: &EpochId,
+        closed: &dyn Fn(&HistoryEpoch) -> bool,
+    ) -> Option<&'a EpochId> {
+        let (mut newest, _) = self.epochs.get_key_value(epoch)?;
+        for (above, commit) in self.ancestors(epoch) {
+            let is_decided = self.epoch(above).is_some_and(|above| {
+                let decision = above.decision();
+                let best = decision.ranked.first().is_some_and(|best| best.commit == *commit);
+                best && (decision.hard_final() || closed(above))
+            });
+            if !is_decided {
+                newest = above;
+            }
+        }
+        Some(newest)
     }
 
     /// Whether `at` fulfils all of *closed* but the waiting: the decision holds, every named child is known, and

@@ -166,6 +166,11 @@ fn final_is_final_at_every_ancestor() {
     assert!(scene.history.is_final(&epoch("aa"), &|above| above.number == 0));
     scene.commit("p", 3, "b");
     assert!(!scene.history.is_final(&epoch("b"), &|_| true));
+    assert!(!scene.history.is_final(&epoch("nowhere"), &|_| true));
+    let newest = |closed: &dyn Fn(&HistoryEpoch) -> bool| scene.history.newest_final(&epoch("aa"), closed);
+    assert_eq!(newest(&|_| false), Some(&epoch("p")));
+    assert_eq!(newest(&|above| above.number == 0), Some(&epoch("aa")));
+    assert_eq!(scene.history.newest_final(&epoch("nowhere"), &|_| true), None);
     scene.ack("aa", 1, None);
     scene.ack("aa", 2, None);
     assert!(scene.history.is_final(&epoch("aa"), &|_| false));

@@ -66,7 +66,7 @@ fn sets_of_leaves_as_sets() {
     set.union_with(&leaves([4000]));
     assert!(leaves([2, 4000]).is_subset(&set) && !leaves([3]).is_subset(&set));
     set.remove(LeafIndex(u32::MAX));
-    [2, 70, 300, 4000].map(|leaf| set.remove(LeafIndex(leaf)));
+    [2, 70, 300, 4000].into_iter().for_each(|leaf| set.remove(LeafIndex(leaf)));
     assert!(set.is_empty() && set == LeafSet::default());
 }
 
