@@ -66,8 +66,7 @@ impl History {
             return Ok(false);
         }
         let mut at = epoch.clone();
-        loop {
-            let Some(here) = self.epochs.get(&at) else { break };
+        while let Some(here) = self.epochs.get(&at) {
             let Some((parent, commit)) = here.parent.clone() else { break };
             if here.blanked.contains(leaf) || since == Some(&at) {
                 break;

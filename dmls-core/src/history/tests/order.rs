@@ -247,7 +247,10 @@ fn babel(seed: u64, messages: usize) -> (HistoryEpoch, Babel) {
         let Some(message) = babel.messages.get(before.0) else { continue };
         let mut told = history.clone();
         record(&mut told, message).unwrap();
-        if seed % 2 == 0 && equivocators(&told) > equivocators(&history) && !one_in(&mut babel.rng, 20) {
+        if seed.is_multiple_of(2)
+            && equivocators(&told) > equivocators(&history)
+            && !one_in(&mut babel.rng, 20)
+        {
             babel.messages.truncate(before.0);
             babel.epochs.truncate(before.1);
             babel.children.truncate(before.2);

@@ -70,8 +70,10 @@ fn sets_of_leaves_as_sets() {
     assert!(set.is_empty() && set == LeafSet::default());
 }
 
+type Stored = Vec<(EpochId, HistoryEpoch)>;
+
 /// p - a - aa, p - b, and the epochs as they are stored.
-fn three() -> Vec<(EpochId, HistoryEpoch)> {
+fn three() -> Stored {
     let mut scene = Scene::new(4);
     scene.commit("p", 0, "a");
     scene.commit("a", 0, "aa");
@@ -84,7 +86,7 @@ fn three() -> Vec<(EpochId, HistoryEpoch)> {
 
 #[test]
 fn damaged_histories_are_not_loaded() {
-    let load = |change: &dyn Fn(&mut Vec<(EpochId, HistoryEpoch)>)| {
+    let load = |change: &dyn Fn(&mut Stored)| {
         let mut epochs = three();
         change(&mut epochs);
         History::from_epochs(epochs).map(|history| history.len())
