@@ -107,7 +107,7 @@ static SUITES: [SuiteRow; 3] = [
         name: "MLS_128_DHKEMX25519_AES128GCM_SHA256_Ed25519",
         hash: &hash::Sha256,
         aead: &aead::Aes128Gcm,
-        hpke: &X25519Aes128::new(),
+        hpke: &X25519Aes128::new(hpke::is_small_order),
         signature: &signature::Ed25519,
     },
     SuiteRow {
@@ -115,7 +115,7 @@ static SUITES: [SuiteRow; 3] = [
         name: "MLS_128_DHKEMP256_AES128GCM_SHA256_P256",
         hash: &hash::Sha256,
         aead: &aead::Aes128Gcm,
-        hpke: &P256Aes128::new(),
+        hpke: &P256Aes128::new(hpke::never_degenerate),
         signature: &signature::EcdsaP256,
     },
     SuiteRow {
@@ -123,7 +123,7 @@ static SUITES: [SuiteRow; 3] = [
         name: "MLS_128_DHKEMX25519_CHACHA20POLY1305_SHA256_Ed25519",
         hash: &hash::Sha256,
         aead: &aead::ChaCha20Poly1305,
-        hpke: &X25519ChaCha::new(),
+        hpke: &X25519ChaCha::new(hpke::is_small_order),
         signature: &signature::Ed25519,
     },
 ];
