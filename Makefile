@@ -4,9 +4,10 @@
 setup:
 	@bash scripts/setup.sh
 
+# No --package: with the whole workspace selected, dependencies have the same features as in the tests and are built once.
 # Builds, then forms a group of real processes, cuts it, heals it, and checks what it claims. Loopback only.
 demo: setup
-	@cargo run --quiet --package dmls-node --bin dmls -- demo $(DEMO)
+	@cargo run --quiet --bin dmls -- demo $(DEMO)
 
 # Builds and passes every test.
 test: setup

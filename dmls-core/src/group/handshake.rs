@@ -68,8 +68,9 @@ impl Transaction<'_> {
             }
             Some(vote) => {
                 let commit = CommitId(vote.clone());
-                self.note_unseen(epoch, &commit);
-                self.group.history.record_vote(epoch, leaf, &commit, since.as_ref())
+                let recorded = self.group.history.record_vote(epoch, leaf, &commit, since.as_ref());
+                self.note_unseen(epoch);
+                recorded
             }
             None => self.group.history.record_handshake(epoch, leaf, since.as_ref()),
         };
@@ -82,15 +83,25 @@ impl Transaction<'_> {
         }
     }
 
-    /// Remembers since when a child is named that nobody has produced.
-    fn note_unseen(&mut self, at: &EpochId, commit: &CommitId) {
+    /// Remembers since when children are named that nobody has produced. Bounded by the names that are kept.
+    fn note_unseen(&mut self, at: &EpochId) {
         let now = self.group.state.reconciled_ms;
-        let unknown =
-            |epoch: &HistoryEpoch| !epoch.children.contains_key(commit) && !epoch.unseen.contains_key(commit);
-        if self.group.history.epoch(at).is_some_and(unknown)
-            && let Some(epoch) = self.group.history.epoch_mut(at)
-        {
-            epoch.unseen.insert(commit.clone(), now);
+        let Some(epoch) = self.group.history.epoch(at) else { return };
+        let is_unknown = |commit: &&CommitId| !epoch.children.contains_key(*commit);
+        let named: BTreeSet<CommitId> = epoch.named.keys().filter(is_unknown).cloned().collect();
+        let noted = named
+            .iter()
+            .all(|commit| epoch.unseen.contains_key(commit) || epoch.written_off.contains(commit));
+        let stale = epoch.unseen.keys().chain(&epoch.written_off).any(|commit| !named.contains(commit));
+        if noted && !stale {
+            return;
+        }
+        if let Some(epoch) = self.group.history.epoch_mut(at) {
+            epoch.unseen.retain(|commit, _| named.contains(commit));
+            epoch.written_off.retain(|commit| named.contains(commit));
+            for commit in named.into_iter().filter(|commit| !epoch.written_off.contains(commit)) {
+                epoch.unseen.entry(commit).or_insert(now);
+            }
         }
     }
 

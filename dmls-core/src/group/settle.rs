@@ -88,22 +88,15 @@ impl Transaction<'_> {
 
     /// Reports the newest epoch that is final with all its ancestors.
     pub(super) fn report_final(&mut self) {
-        let head = self.group.state.head.clone();
-        let mut path: Vec<EpochId> = self.group.history.ancestors(&head).map(|(id, _)| id.clone()).collect();
-        path.reverse();
-        path.push(head);
-        // The anchor is final if it was said to be when it was made, or when what was above it was deleted.
-        let is_final = |id: &EpochId| self.group.history.is_final(id, &|epoch| self.is_closed(epoch));
-        let newest = path.iter().skip(1).take_while(|id| is_final(id)).last().cloned();
-        if newest.is_some() && newest != self.group.state.final_epoch {
-            let reported = self.group.state.final_epoch.as_ref();
-            let is_news = newest
-                .as_ref()
-                .is_some_and(|newest| reported.is_none_or(|old| !self.group.history.is_on_path(newest, old)));
-            if let Some(epoch) = newest.filter(|_| is_news) {
-                self.group.state.final_epoch = Some(epoch.clone());
-                self.event(Event::Final { epoch });
-            }
+        let history = &self.group.history;
+        let newest = history.newest_final(&self.group.state.head, &|epoch| self.is_closed(epoch));
+        // The anchor is what comes back when nothing below it is final.
+        let Some(newest) = newest.filter(|newest| *newest != history.anchor()).cloned() else { return };
+        let is_news =
+            self.group.state.final_epoch.as_ref().is_none_or(|old| !history.is_on_path(&newest, old));
+        if is_news {
+            self.group.state.final_epoch = Some(newest.clone());
+            self.event(Event::Final { epoch: newest });
         }
     }
 

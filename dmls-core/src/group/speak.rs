@@ -74,11 +74,11 @@ impl Transaction<'_> {
 
     /// Remembers that this client has sent something in `epoch`: below these children.
     pub(super) fn mark_sent(&mut self, epoch: &EpochId) {
-        let above: Vec<_> =
-            self.group.history.ancestors(epoch).map(|(a, c)| (a.clone(), c.clone())).collect();
-        for (at, commit) in above {
-            let unmarked = self.group.history.epoch(&at).is_some_and(|epoch| epoch.own.first_sent.is_none());
-            if let Some(record) = self.group.history.epoch_mut(&at).filter(|_| unmarked) {
+        let history = &self.group.history;
+        let unmarked = |at: &EpochId| history.epoch(at).is_some_and(|epoch| epoch.own.first_sent.is_none());
+        let above = history.ancestors(epoch).filter(|(at, _)| unmarked(at));
+        for (at, commit) in above.map(|(at, commit)| (at.clone(), commit.clone())).collect::<Vec<_>>() {
+            if let Some(record) = self.group.history.epoch_mut(&at) {
                 record.own.first_sent = Some(commit);
             }
         }
