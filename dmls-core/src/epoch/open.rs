@@ -46,9 +46,6 @@ pub enum OpenError {
     /// RFC 9420 6.1: the signature is invalid.
     #[error("The message's signature is invalid.")]
     Signature,
-    /// A commit has no confirmation tag.
-    #[error("A commit has no confirmation tag.")]
-    MissingConfirmationTag,
     /// There is no key for it.
     #[error(transparent)]
     Ratchet(#[from] RatchetError),
@@ -165,10 +162,6 @@ impl Epoch {
         content
             .verify(self.suite(), &key, self.context(), self.public().strictness())
             .map_err(|_| OpenError::Signature)?;
-        let is_commit = matches!(content.content.content, Content::Commit(_));
-        if is_commit && content.auth.confirmation_tag.is_none() {
-            return Err(OpenError::MissingConfirmationTag);
-        }
         Ok(())
     }
 

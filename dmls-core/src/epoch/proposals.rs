@@ -6,9 +6,7 @@ use thiserror::Error;
 
 use super::state::PublicState;
 use crate::codec::Bytes;
-use crate::framing::{
-    DmlsError, DmlsMeta, DmlsProfile, KeyPackage, KeyPackageError, Proposal, ProposalRef, ReInit, Sender,
-};
+use crate::framing::{DmlsError, DmlsMeta, DmlsProfile, KeyPackage, Proposal, ProposalRef, ReInit, Sender};
 use crate::schedule::{PreSharedKeyId, PskType, ResumptionPskUsage};
 use crate::suite::CryptoError;
 use crate::tree::{ExtensionType, Extensions, LeafIndex, LeafNode, ProposalType};
@@ -45,9 +43,6 @@ pub enum ProposalListError {
     /// The commit refers to a proposal that is not known.
     #[error("The commit refers to the unknown proposal {0:?}.")]
     UnknownReference(ProposalRef),
-    /// 12.1.1: the key package of an Add is not valid.
-    #[error("An Add is not valid: {0}")]
-    KeyPackage(#[from] KeyPackageError),
     /// 12.1.2: only members have a leaf to update.
     #[error("An Update was not sent by a member.")]
     UpdateNotByMember,

@@ -16,7 +16,7 @@ use crate::schedule::{
 };
 use crate::suite::{CryptoError, Secret, Suite};
 use crate::tree::{
-    ExtensionType, LeafIndex, LeafNodeError, NodesError, PrivateKeys, ProtocolVersion, RatchetTree, TreeError,
+    ExtensionType, LeafIndex, NodesError, PrivateKeys, ProtocolVersion, RatchetTree, TreeError,
 };
 
 /// Why a Welcome or a GroupInfo does not lead into a group: a variant for each rule of RFC 9420 12.4.3.
@@ -79,9 +79,6 @@ pub enum WelcomeError {
     /// The own leaf is not in the tree.
     #[error("The own leaf is not in the ratchet tree.")]
     NoOwnLeaf,
-    /// The own client does not support the group.
-    #[error("This client does not support the group: {0}")]
-    Unsupported(LeafNodeError),
     /// The own private key does not belong to the own leaf.
     #[error("A private key of the key package does not belong to its public key.")]
     PrivateKey,

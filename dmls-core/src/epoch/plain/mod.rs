@@ -324,6 +324,12 @@ impl PlainGroup {
         self.ended = reinit;
     }
 
+    /// A member that lies about the ReInit.
+    #[cfg(test)]
+    pub(super) fn set_ended(&mut self, reinit: ReInit) {
+        self.ended = Some(reinit);
+    }
+
     fn check_open(&self) -> Result<(), PlainError> {
         if self.ended.is_some() { Err(PlainError::Ended) } else { Ok(()) }
     }

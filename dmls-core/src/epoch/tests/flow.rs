@@ -1,6 +1,5 @@
 use super::world::*;
 use crate::epoch::*;
-use crate::framing::*;
 use crate::schedule::DmlsKeyError;
 use crate::suite::CipherSuite;
 use crate::tree::Extensions;

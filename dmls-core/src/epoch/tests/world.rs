@@ -1,6 +1,5 @@
 //! Members of one group, each with its own epoch.
 
-use crate::codec::Bytes;
 use crate::epoch::*;
 use crate::framing::testing::{TestRng, capabilities, rng};
 use crate::framing::*;
@@ -217,8 +216,22 @@ impl World {
         }
         reference
     }
-}
 
-pub(super) fn no_bytes() -> Bytes {
-    Bytes::default()
+    /// A commit signed by a member, whatever it says; its confirmation tag is worthless.
+    pub(super) fn forge(&self, who: usize, commit: Commit) -> AuthenticatedContent {
+        let mut content = self.clients[who].epoch.sign(Content::Commit(commit), &private()).unwrap();
+        content.auth.confirmation_tag = Some(vec![7; self.suite.nh()].into());
+        content
+    }
+
+    /// An Update proposal of a member that only it knows.
+    pub(super) fn update_of(&mut self, who: usize) -> Proposal {
+        let epoch = &self.clients[who].epoch;
+        let own = LeafTemplate::of(epoch.leaf(epoch.own_leaf()).unwrap());
+        let sealed = epoch.seal_update(&own, None, &private(), &mut self.rng).unwrap();
+        match sealed.content.content.content {
+            Content::Proposal(proposal) => proposal,
+            other => panic!("{other:?}"),
+        }
+    }
 }
