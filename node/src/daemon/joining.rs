@@ -1,0 +1,294 @@
+//! Key packages for whoever asks, Welcomes as they come, and joining.
+
+use dmls_core::codec::Bytes;
+use dmls_core::group::{Changes, GroupId, JoinError, Key, StoreError, Table};
+use dmls_gossip::PeerId;
+use sha2::{Digest, Sha256};
+
+use super::direct::{Refusal, WelcomeDelivery};
+use super::engine::{Engine, now_ms, rng, store_failure};
+use crate::api::views::{EventView, GroupView, InvitationView};
+use crate::error::{ErrorCode, Failure};
+use crate::store::types::{Contact, Invitation, Issued, PeerRecord, clean_name};
+use crate::store::{Column, Extra};
+
+/// Unused key packages that one peer can hold; a further one replaces its oldest.
+const PER_PEER: usize = 4;
+/// Unused key packages, and remembered used ones, in all.
+const MAX_ISSUED: usize = 1024;
+/// Invitations that wait.
+const MAX_INVITATIONS: usize = 64;
+
+impl Engine {
+    /// Makes a key package for a peer. It is stored before it is handed out.
+    pub(super) fn on_key_package_request(&mut self, peer: &PeerId) -> Result<Vec<u8>, Refusal> {
+        if self.failed.is_some() {
+            return Err(Refusal::Later);
+        }
+        let later = |error: &dyn std::fmt::Display| {
+            tracing::warn!("no key package could be made: {error}");
+            Refusal::Later
+        };
+        let peer = peer.to_string();
+        let now = now_ms();
+        let made =
+            self.client.key_package(&self.parts.config.group, now, &mut rng()).map_err(|e| later(&e))?;
+        let mut changes = made.changes;
+        let mut extra = Extra::default();
+        let issued = Issued { peer: peer.clone(), at_ms: now, welcome: None, used: false };
+        extra.put(Column::Issued, made.reference.as_slice(), &issued).map_err(|e| later(&e))?;
+        self.make_room(&peer, &mut changes, &mut extra).map_err(|e| later(&e))?;
+        if let Err(error) = self.parts.database.apply_with(&changes, &extra) {
+            self.note_failure(&error);
+            return Err(later(&error));
+        }
+        Ok(made.bytes)
+    }
+
+    /// Forgets key packages that are too many: of this peer those without a Welcome, else the oldest of all that no
+    /// invitation needs.
+    fn make_room(&self, peer: &str, changes: &mut Changes, extra: &mut Extra) -> Result<(), StoreError> {
+        let all: Vec<(Vec<u8>, Issued)> = self.parts.database.scan(Column::Issued, &[], &[], usize::MAX)?;
+        let mut forget = |reference: &[u8]| {
+            changes.delete(Key::key_package(&Bytes::from(reference)));
+            extra.delete(Column::Issued, reference);
+        };
+        let open = |issued: &Issued| issued.welcome.is_none() && issued.peer == peer;
+        let mut of_peer: Vec<_> = all.iter().filter(|(_, issued)| open(issued)).collect();
+        of_peer.sort_by_key(|(_, issued)| issued.at_ms);
+        for (reference, _) in of_peer.iter().rev().skip(PER_PEER - 1) {
+            forget(reference);
+        }
+        let mut oldest: Vec<_> = all
+            .iter()
+            .filter(|(_, issued)| !open(issued) && (issued.used || issued.welcome.is_none()))
+            .collect();
+        oldest.sort_by_key(|(_, issued)| issued.at_ms);
+        for (reference, _) in oldest.iter().take(all.len().saturating_sub(MAX_ISSUED)) {
+            forget(reference);
+        }
+        Ok(())
+    }
+
+    /// A Welcome that a peer delivers. Once this returns `Ok` it is stored, and the peer may forget it.
+    pub(super) fn on_welcome(&mut self, peer: &PeerId, body: &[u8]) -> Result<(), Refusal> {
+        if self.failed.is_some() {
+            return Err(Refusal::Later);
+        }
+        let delivery = WelcomeDelivery::decode(body)?;
+        let hash: [u8; 32] = Sha256::digest(&delivery.welcome).into();
+        let later = |error: StoreError| {
+            tracing::warn!("a Welcome could not be taken: {error}");
+            Refusal::Later
+        };
+        let known = self.parts.database.get(Column::Issued, &delivery.reference).map_err(later)?;
+        let issued: Issued = known.ok_or(Refusal::UnknownKeyPackage)?;
+        match issued.welcome {
+            // The answer to the first delivery was lost.
+            Some(before) if before == hash => return Ok(()),
+            Some(_) => return Err(Refusal::UsedKeyPackage),
+            None => {}
+        }
+        let waiting: Vec<(Vec<u8>, Invitation)> =
+            self.parts.database.scan(Column::Invitations, &[], &[], MAX_INVITATIONS).map_err(later)?;
+        if waiting.len() >= MAX_INVITATIONS {
+            return Err(Refusal::Later);
+        }
+        let mut extra = Extra::default();
+        let invitation = Invitation {
+            from: peer.to_string(),
+            name: delivery.name.clone(),
+            welcome: delivery.welcome,
+            contacts: delivery.contacts,
+            at_ms: now_ms(),
+        };
+        extra.put(Column::Invitations, &delivery.reference, &invitation).map_err(later)?;
+        let issued = Issued { welcome: Some(hash), ..issued };
+        extra.put(Column::Issued, &delivery.reference, &issued).map_err(later)?;
+        let event = EventView::Invited { invitation: hex::encode(&delivery.reference), name: delivery.name };
+        self.record(extra, "", Some(event)).map_err(later)?;
+        if self.parts.config.auto_join
+            && let Err(failure) = self.join_by(&delivery.reference)
+        {
+            tracing::warn!("an invitation could not be accepted: {}", failure.message);
+        }
+        Ok(())
+    }
+
+    /// Invitations that wait, oldest first.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Store`].
+    pub(super) fn invitations(&self) -> Result<Vec<InvitationView>, Failure> {
+        let found: Vec<(Vec<u8>, Invitation)> =
+            self.parts.database.scan(Column::Invitations, &[], &[], usize::MAX).map_err(store_failure)?;
+        let mut views: Vec<InvitationView> = Vec::new();
+        for (reference, invitation) in found {
+            let known: Option<PeerRecord> =
+                self.parts.database.get(Column::Peers, invitation.from.as_bytes()).map_err(store_failure)?;
+            let name = known.map(|peer| peer.name).filter(|name| !name.is_empty());
+            views.push(InvitationView {
+                id: hex::encode(reference),
+                name: invitation.name,
+                from: name.unwrap_or(invitation.from),
+                at_ms: invitation.at_ms,
+            });
+        }
+        views.sort_by_key(|view| view.at_ms);
+        Ok(views)
+    }
+
+    /// Accepts the invitation that a name, or the beginning of an id, means; the only one if `wanted` is empty.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`], [`ErrorCode::Usage`], [`ErrorCode::Refused`], [`ErrorCode::Store`].
+    pub(super) fn join(&mut self, wanted: &str) -> Result<GroupView, Failure> {
+        self.writable()?;
+        let all = self.invitations()?;
+        let fits =
+            |view: &&InvitationView| wanted.is_empty() || view.name == wanted || view.id.starts_with(wanted);
+        let found: Vec<_> = all.iter().filter(fits).collect();
+        match found.as_slice() {
+            [one] => {
+                let reference = hex::decode(&one.id).unwrap_or_default();
+                self.join_by(&reference)
+            }
+            [] => {
+                let hint =
+                    "Give the output of `dmls id` to a member; `dmls join --wait` waits for the invitation.";
+                Err(Failure::new(ErrorCode::NotFound, "There is no such invitation.").hint(hint))
+            }
+            _ => {
+                let hint = "Name one of them; `dmls join --list` shows them.";
+                Err(Failure::new(ErrorCode::Usage, "There are several invitations.").hint(hint))
+            }
+        }
+    }
+
+    fn join_by(&mut self, reference: &[u8]) -> Result<GroupView, Failure> {
+        let found: Option<Invitation> =
+            self.parts.database.get(Column::Invitations, reference).map_err(store_failure)?;
+        let invitation = found.ok_or_else(|| Failure::new(ErrorCode::NotFound, "The invitation is gone."))?;
+        let none = Extra::default();
+        let database = self.parts.database.clone();
+        let store = database.step(&none);
+        let joined =
+            self.client.join(&store, &invitation.welcome, &self.parts.config.group, now_ms(), &mut rng());
+        let step = match joined {
+            Ok(step) => step,
+            Err(JoinError::Store(error)) => return Err(store_failure(error)),
+            Err(error) => return Err(self.decline(reference, &error)),
+        };
+        let id = step.group.id().clone();
+        let name = if invitation.name.is_empty() { "group" } else { &invitation.name };
+        let name = self.free_name(name, false)?;
+        let extra = self.joining(reference, &id, &name, &invitation).map_err(store_failure)?;
+        self.commit(step, extra).map_err(store_failure)?;
+        self.names.insert(id.clone(), name);
+        self.parts.outbound.topics();
+        for contact in invitation.contacts {
+            self.parts.outbound.peer(contact);
+        }
+        self.view(&id)
+    }
+
+    /// The node's own records of joining.
+    fn joining(
+        &self,
+        reference: &[u8],
+        id: &GroupId,
+        name: &str,
+        invitation: &Invitation,
+    ) -> Result<Extra, StoreError> {
+        let mut extra = Extra::default();
+        extra.delete(Column::Invitations, reference);
+        let issued: Option<Issued> = self.parts.database.get(Column::Issued, reference)?;
+        if let Some(issued) = issued {
+            extra.put(Column::Issued, reference, &Issued { used: true, ..issued })?;
+        }
+        extra.put(Column::Names, id.0.as_slice(), &name)?;
+        for Contact { peer, addresses } in &invitation.contacts {
+            if !self.parts.database.has(Column::Peers, peer.as_bytes())? {
+                let record =
+                    PeerRecord { name: String::new(), addresses: addresses.clone(), fingerprint: None };
+                extra.put(Column::Peers, peer.as_bytes(), &record)?;
+            }
+        }
+        Ok(extra)
+    }
+
+    /// An invitation that can never be accepted goes; its key package stays unless it was used.
+    fn decline(&mut self, reference: &[u8], error: &JoinError) -> Failure {
+        let mut extra = Extra::default();
+        extra.delete(Column::Invitations, reference);
+        let failure = Failure::new(ErrorCode::Refused, error);
+        let failure = match error {
+            JoinError::AlreadyMember => {
+                // It may be accepted once the old state has been forgotten.
+                return failure.hint("If you were removed, forget the old state first: `dmls group delete`.");
+            }
+            _ => failure.hint("The invitation was deleted; ask to be invited again."),
+        };
+        match self.record(extra, "", None) {
+            Ok(()) => failure,
+            Err(error) => store_failure(error),
+        }
+    }
+
+    /// A Welcome was delivered, or refused for good: it is not delivered again.
+    pub(super) fn delivered(
+        &mut self,
+        id: &GroupId,
+        reference: &Bytes,
+        peer: &str,
+        refusal: Option<Refusal>,
+    ) {
+        if self.failed.is_some() {
+            return;
+        }
+        let mut extra = Extra::default();
+        extra.delete(Column::Deliveries, &Key::named(Table::Welcomes, id, reference.as_slice()).bytes);
+        let result = match self.groups.get(id) {
+            Some(group) => {
+                let step = group.welcome_delivered(reference);
+                self.commit(step, extra).map(|_| ())
+            }
+            None => self.record(extra, "", None),
+        };
+        if let Err(error) = result {
+            tracing::error!("a delivery could not be recorded: {error}");
+            return;
+        }
+        let peer = peer.to_owned();
+        let event = match refusal {
+            None => EventView::Welcomed { peer },
+            Some(refusal) => EventView::WelcomeRefused { peer, reason: refusal.sentence().into() },
+        };
+        if let Err(error) = self.record(Extra::default(), &hex::encode(id.0.as_slice()), Some(event)) {
+            tracing::error!("a delivery could not be recorded: {error}");
+        }
+    }
+
+    /// Remembers a peer.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Store`].
+    pub(super) fn remember_peer(&mut self, peer: &PeerId, record: &PeerRecord) -> Result<(), Failure> {
+        self.writable()?;
+        let mut extra = Extra::default();
+        let record = PeerRecord { name: clean_name(&record.name), ..record.clone() };
+        extra.put(Column::Peers, peer.to_string().as_bytes(), &record).map_err(store_failure)?;
+        self.record(extra, "", None).map_err(store_failure)
+    }
+
+    /// Forgets a peer.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Store`].
+    pub(super) fn forget_peer(&mut self, peer: &PeerId) -> Result<(), Failure> {
+        self.writable()?;
+        let mut extra = Extra::default();
+        extra.delete(Column::Peers, peer.to_string().as_bytes());
+        self.record(extra, "", None).map_err(store_failure)
+    }
+}

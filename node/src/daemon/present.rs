@@ -1,0 +1,184 @@
+//! The core's views in the words of the API.
+
+use dmls_core::group::{self as core, Standing};
+use dmls_core::history::{Member, Operation};
+use dmls_core::tree::Credential;
+
+use crate::api::protocol::Payload;
+use crate::api::views::{
+    ChildView, EpochView, EventView, ForkView, GroupView, HistoryView, MemberView, MessageView, StandingView,
+};
+use crate::store::types::{MessageRecord, clean_name};
+
+/// The name in a credential, fit to be shown. Only basic credentials have one.
+pub(super) fn name_of(credential: &Credential) -> String {
+    match credential {
+        Credential::Basic { identity } => clean_name(&String::from_utf8_lossy(identity.as_slice())),
+        Credential::X509 { .. } => "(certificate)".into(),
+    }
+}
+
+fn who(member: &Member) -> String {
+    name_of(&member.credential)
+}
+
+/// A member.
+pub(super) fn member(member: &Member) -> MemberView {
+    MemberView { leaf: member.leaf.0, name: who(member), fingerprint: hex::encode(member.fingerprint) }
+}
+
+/// An operation in words that follow "by alice:".
+pub(super) fn operation(operation: &Operation) -> String {
+    match operation {
+        Operation::Add(member) => format!("adds {}", who(member)),
+        Operation::Remove(member) => format!("removes {}", who(member)),
+        Operation::Update(member) => format!("refreshes {}", who(member)),
+        Operation::Context => "changes the group context".into(),
+        Operation::PreSharedKey => "mixes in a pre-shared key".into(),
+    }
+}
+
+fn operations(all: &[Operation]) -> Vec<String> {
+    all.iter().map(operation).collect()
+}
+
+fn hex_of(bytes: impl AsRef<[u8]>) -> String {
+    hex::encode(bytes)
+}
+
+/// What the API adds to the core's view of a group.
+pub(super) struct Surroundings {
+    /// What this node calls the group.
+    pub(super) name: String,
+    /// Connected peers that share it.
+    pub(super) peers: usize,
+    /// The last reconciliation that found nothing missing.
+    pub(super) reconciled_ms: Option<u64>,
+}
+
+/// A group with its members.
+pub(super) fn group(view: core::GroupView, around: Surroundings) -> GroupView {
+    GroupView {
+        id: hex_of(view.id.0.as_slice()),
+        name: around.name,
+        suite: view.suite.to_owned(),
+        head: hex_of(view.head.0.as_slice()),
+        number: view.number,
+        tree_hash: hex_of(view.tree_hash.as_slice()),
+        epoch_authenticator: hex_of(view.epoch_authenticator.as_slice()),
+        is_final: view.is_final,
+        standing: match view.standing {
+            Standing::Member => StandingView::Member,
+            Standing::Leaving => StandingView::Leaving,
+            Standing::Removed => StandingView::Removed,
+            Standing::Outside(why) => StandingView::Outside(why),
+        },
+        own_leaf: view.own_leaf.0,
+        size: view.members.len(),
+        members: view.members.iter().map(member).collect(),
+        pending_proposals: view.pending_proposals,
+        waiting: view.waiting,
+        retained: view.retained,
+        retained_bytes: view.retained_bytes,
+        punctures: view.punctures,
+        peers: around.peers,
+        reconciled_ms: around.reconciled_ms,
+    }
+}
+
+/// A history.
+pub(super) fn history(id: &core::GroupId, name: &str, view: &core::HistoryView) -> HistoryView {
+    HistoryView {
+        group: hex_of(id.0.as_slice()),
+        name: name.to_owned(),
+        anchor: hex_of(view.anchor.0.as_slice()),
+        head: hex_of(view.head.0.as_slice()),
+        epochs: view.epochs.iter().map(epoch).collect(),
+    }
+}
+
+fn epoch(view: &core::EpochView) -> EpochView {
+    EpochView {
+        id: hex_of(view.id.0.as_slice()),
+        parent: view.parent.as_ref().map(|parent| hex_of(parent.0.as_slice())),
+        commit: view.commit.as_ref().map(|commit| hex_of(commit.0.as_slice())),
+        number: view.number,
+        committer: view.committer.as_ref().map(who),
+        operations: operations(&view.operations),
+        members: view.members,
+        on_head: view.on_head,
+        punctures: view.punctures,
+        messages: view.messages,
+        fork: view.fork.as_ref().map(fork),
+    }
+}
+
+fn fork(view: &core::ForkView) -> ForkView {
+    let child = |child: &core::ChildView| ChildView {
+        commit: hex_of(child.commit.0.as_slice()),
+        epoch: child.epoch.as_ref().map(|epoch| hex_of(epoch.0.as_slice())),
+        blocked: child.blocked.clone(),
+        weight: child.weight,
+    };
+    ForkView {
+        electors: view.electors,
+        silent: view.silent,
+        void: view.void,
+        children: view.children.iter().map(child).collect(),
+        soft_final: view.soft_final,
+        hard_final: view.hard_final,
+        closed: view.closed,
+    }
+}
+
+/// A stored message.
+pub(super) fn message(record: MessageRecord) -> MessageView {
+    MessageView {
+        seq: record.seq,
+        id: hex_of(record.id),
+        epoch: hex_of(&record.epoch),
+        sender: record.sender,
+        fingerprint: hex_of(record.fingerprint),
+        own: record.own,
+        on_head: record.on_head,
+        at_ms: record.at_ms,
+        payload: Payload::of(&record.payload),
+    }
+}
+
+/// An event; `None` for messages, which have a record of their own.
+pub(super) fn event(event: &core::Event) -> Option<EventView> {
+    let epoch = |id: &dmls_core::schedule::EpochId| hex_of(id.0.as_slice());
+    Some(match event {
+        core::Event::Message { .. } => return None,
+        core::Event::Joined { epoch: id } => EventView::Joined { epoch: epoch(id) },
+        core::Event::Epoch { epoch: id, parent, number, committer, operations: all } => EventView::Epoch {
+            epoch: epoch(id),
+            parent: epoch(parent),
+            number: *number,
+            committer: who(committer),
+            operations: operations(all),
+        },
+        core::Event::Forked { at, children } => EventView::Forked {
+            at: epoch(at),
+            children: children.iter().map(|commit| hex_of(commit.0.as_slice())).collect(),
+        },
+        core::Event::Head { from, to, number, left } => EventView::Head {
+            from: epoch(from),
+            to: epoch(to),
+            number: *number,
+            left: left.iter().map(epoch).collect(),
+        },
+        core::Event::Final { epoch: id } => EventView::Final { epoch: epoch(id) },
+        core::Event::BranchLost { tip, operations: all } => {
+            let words = all.iter().map(|(by, what)| format!("{} {}", who(by), operation(what))).collect();
+            EventView::BranchLost { tip: epoch(tip), operations: words }
+        }
+        core::Event::Deleted { epoch: id } => EventView::Deleted { epoch: epoch(id) },
+        core::Event::Equivocation { at, member } => {
+            EventView::Equivocation { at: epoch(at), member: who(member) }
+        }
+        core::Event::Removed { at, by } => EventView::Removed { at: epoch(at), by: who(by) },
+        core::Event::Outside { at, reason } => EventView::Outside { at: epoch(at), reason: reason.clone() },
+    })
+}

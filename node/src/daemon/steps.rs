@@ -1,0 +1,261 @@
+//! Taking a step: store it with the node's own records in one write, then move memory on, then act.
+
+use dmls_core::group::{Changes, Disposition, Effect, Event, Group, GroupId, Input, Step, StoreError};
+use dmls_core::group::{Key, Table};
+use dmls_gossip::{MessageId, PeerId, Topic, Verdict};
+
+use super::engine::{Engine, now_ms, rng};
+use super::present;
+use super::topics::topic_of;
+use crate::api::views::{EventView, MessageView};
+use crate::store::types::MessageRecord;
+use crate::store::{Column, Extra};
+
+/// The key in [`Column::Meta`] of the highest sequence number that may have been used.
+pub(super) const SEQ_KEY: &[u8] = b"seq";
+/// Sequence numbers are reserved by so many.
+const SEQ_BLOCK: u64 = 1024;
+
+/// The key of a stored message.
+pub(super) fn message_key(group: &GroupId, seq: u64) -> Vec<u8> {
+    let mut key = Key::of_group(Table::Log, group).bytes;
+    key.extend_from_slice(&seq.to_be_bytes());
+    key
+}
+
+/// What became of a step.
+pub(super) struct Taken {
+    /// What became of the message.
+    pub(super) disposition: Option<Disposition>,
+    /// Ids and order of what was published.
+    pub(super) published: Vec<(MessageId, u64)>,
+}
+
+impl Engine {
+    /// Takes a step, or leaves everything as it was. Afterwards its effects are under way.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing has changed, nothing was sent, and nobody was told.
+    pub(super) fn commit(&mut self, step: Step, extra: Extra) -> Result<Taken, StoreError> {
+        self.commit_with(step, extra, None).map(|(taken, _)| taken)
+    }
+
+    /// The same for a step that sends `own`: that is stored beside the messages of others. The second result is its
+    /// sequence number.
+    pub(super) fn commit_with(
+        &mut self,
+        step: Step,
+        mut extra: Extra,
+        own: Option<&[u8]>,
+    ) -> Result<(Taken, Option<u64>), StoreError> {
+        let id = step.group.id().clone();
+        let mut seq = self.next_seq;
+        let mut news = Vec::new();
+        let mut own_seq = None;
+        for effect in &step.effects {
+            match effect {
+                Effect::Event(event) => {
+                    if let Some(event) = self.news(&id, event, seq, &mut extra)? {
+                        news.push((seq, event));
+                        seq += 1;
+                    }
+                }
+                Effect::Publish { id: message, .. } if own.is_some() && own_seq.is_none() => {
+                    let record = self.own_record(&step.group, message.0, own.unwrap_or_default(), seq);
+                    extra.put(Column::Messages, &message_key(&id, seq), &record)?;
+                    news.push((seq, EventView::Message(present::message(record))));
+                    own_seq = Some(seq);
+                    seq += 1;
+                }
+                Effect::Publish { .. } | Effect::Welcome { .. } => {}
+            }
+        }
+        let reserved = self.reserve(seq, &mut extra)?;
+        let (disposition, effects) = self.store(step, &extra)?;
+        (self.next_seq, self.reserved_seq) = (seq, reserved);
+        for (seq, event) in news {
+            self.parts.bus.publish(seq, hex::encode(id.0.as_slice()), event);
+        }
+        if let Some(group) = self.groups.get(&id) {
+            self.parts.topics.set(&id, group.floor());
+        }
+        Ok((Taken { disposition, published: self.act(&id, effects) }, own_seq))
+    }
+
+    fn store(&mut self, step: Step, extra: &Extra) -> Result<(Option<Disposition>, Vec<Effect>), StoreError> {
+        let id = step.group.id().clone();
+        let database = self.parts.database.clone();
+        let stored = (|| {
+            if step.changes.is_empty() && !extra.is_empty() {
+                database.apply_with(&Changes::default(), extra)?;
+            }
+            let mut group = self.groups.get(&id).unwrap_or(&step.group).clone();
+            let outcome = step.commit(&mut database.step(extra), &mut group)?;
+            Ok((group, outcome))
+        })();
+        match stored {
+            Ok((group, outcome)) => {
+                self.groups.insert(id, group);
+                Ok(outcome)
+            }
+            Err(error) => {
+                self.note_failure(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// An event for the API; a message becomes a record, stored with the step, so that it is delivered exactly once.
+    fn news(
+        &self,
+        id: &GroupId,
+        event: &Event,
+        seq: u64,
+        extra: &mut Extra,
+    ) -> Result<Option<EventView>, StoreError> {
+        let Event::Message { id: message, epoch, sender, payload, on_head } = event else {
+            return Ok(present::event(event));
+        };
+        let record = MessageRecord {
+            seq,
+            id: message.0,
+            epoch: epoch.0.as_slice().to_vec(),
+            sender: present::name_of(&sender.credential),
+            fingerprint: sender.fingerprint,
+            own: false,
+            on_head: *on_head,
+            at_ms: now_ms(),
+            payload: payload.clone(),
+        };
+        extra.put(Column::Messages, &message_key(id, seq), &record)?;
+        Ok(Some(EventView::Message(present::message(record))))
+    }
+
+    /// Keeps sequence numbers rising over restarts without a write for each: they are reserved in blocks.
+    fn reserve(&self, seq: u64, extra: &mut Extra) -> Result<u64, StoreError> {
+        if seq <= self.reserved_seq {
+            return Ok(self.reserved_seq);
+        }
+        let reserved = seq.saturating_add(SEQ_BLOCK);
+        extra.put(Column::Meta, SEQ_KEY, &reserved)?;
+        Ok(reserved)
+    }
+
+    fn own_record(&self, group: &Group, id: [u8; 32], payload: &[u8], seq: u64) -> MessageRecord {
+        MessageRecord {
+            seq,
+            id,
+            epoch: group.head().0.as_slice().to_vec(),
+            sender: self.own_name(),
+            fingerprint: self.client.fingerprint(),
+            own: true,
+            on_head: true,
+            at_ms: now_ms(),
+            payload: payload.to_vec(),
+        }
+    }
+
+    fn act(&mut self, id: &GroupId, effects: Vec<Effect>) -> Vec<(MessageId, u64)> {
+        let mut published = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Publish { id: message, order, bytes } => {
+                    published.push((MessageId(message.0), order));
+                    self.parts.outbound.publish(topic_of(id), bytes);
+                }
+                Effect::Welcome { .. } => self.parts.outbound.welcomes(),
+                Effect::Event(_) => {}
+            }
+        }
+        published
+    }
+
+    /// A message that the network brought.
+    pub(super) fn on_message(&mut self, topic: Topic, id: MessageId, bytes: &[u8], source: PeerId) {
+        if self.failed.is_some() {
+            // Without a verdict it is offered again.
+            return;
+        }
+        let group = self.parts.topics.group(&topic).and_then(|id| self.groups.get(&id));
+        let Some(group) = group else {
+            self.parts.outbound.report(topic, id, source, Verdict::Ignore);
+            return;
+        };
+        let step = group.handle(Input::Message(bytes), now_ms(), &mut rng());
+        match self.commit(step, Extra::default()) {
+            Ok(taken) => self.parts.outbound.report(topic, id, source, verdict(taken.disposition.as_ref())),
+            Err(error) => tracing::error!("a message was not taken: {error}"),
+        }
+    }
+
+    /// A reconciliation that found nothing missing.
+    pub(super) fn on_reconciled(&mut self, topic: Topic) {
+        let Some(id) = self.parts.topics.group(&topic).filter(|_| self.failed.is_none()) else { return };
+        let Some(group) = self.groups.get(&id) else { return };
+        let now = now_ms();
+        let step = group.handle(Input::Reconciled, now, &mut rng());
+        match self.commit(step, Extra::default()) {
+            Ok(_) => {
+                self.reconciled.insert(id, now);
+            }
+            Err(error) => tracing::error!("a step was not taken: {error}"),
+        }
+    }
+
+    /// Who this client says it is.
+    pub(super) fn own_name(&self) -> String {
+        crate::store::types::clean_name(&String::from_utf8_lossy(self.client.identity()))
+    }
+
+    /// Stores records of the node that belong to no step, then tells the API why.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing has changed.
+    pub(super) fn record(
+        &mut self,
+        mut extra: Extra,
+        group: &str,
+        event: Option<EventView>,
+    ) -> Result<(), StoreError> {
+        let seq = self.next_seq;
+        let reserved = self.reserve(seq + 1, &mut extra)?;
+        if let Err(error) = self.parts.database.apply_with(&Changes::default(), &extra) {
+            self.note_failure(&error);
+            return Err(error);
+        }
+        self.reserved_seq = reserved;
+        if let Some(event) = event {
+            self.next_seq += 1;
+            self.parts.bus.publish(seq, group.to_owned(), event);
+        }
+        Ok(())
+    }
+
+    /// Marks messages of branches that have lost since they came.
+    pub(super) fn mark_branches(&self, id: &GroupId, messages: &mut [MessageView]) {
+        let Some(group) = self.groups.get(id) else { return };
+        let epochs = group.history().epochs;
+        for message in messages {
+            let epoch = epochs.iter().find(|epoch| hex::encode(epoch.id.0.as_slice()) == message.epoch);
+            if let Some(epoch) = epoch {
+                message.on_head = epoch.on_head;
+            }
+        }
+    }
+}
+
+fn verdict(disposition: Option<&Disposition>) -> Verdict {
+    match disposition {
+        Some(Disposition::Rejected { rule }) => {
+            tracing::debug!("a message was rejected: {rule}");
+            Verdict::Reject
+        }
+        Some(Disposition::Expired) | None => Verdict::Ignore,
+        Some(
+            Disposition::Applied
+            | Disposition::Duplicate
+            | Disposition::Pending { .. }
+            | Disposition::Quarantined,
+        ) => Verdict::Accept,
+    }
+}

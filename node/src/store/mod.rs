@@ -1,0 +1,10 @@
+//! Durable storage: what the core stores and what the node adds, in one RocksDB database.
+
+pub mod log_key;
+pub mod records;
+mod rocks;
+mod tables;
+pub mod types;
+
+pub use rocks::{Database, Extra, OpenError, StepStore};
+pub use tables::{Column, FORMAT_VERSION};
