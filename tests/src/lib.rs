@@ -7,6 +7,8 @@
 //!
 //! **How to drive it.** [`World::new`], [`World::form`], then `act`, `cut`, `heal`, `run`.
 
+mod insider;
 mod world;
 
-pub use world::{Peer, World};
+pub use insider::{Insider, contains, meta_of, stored_bytes, stored_records};
+pub use world::{Ordeal, Peer, Watch, World};

@@ -56,6 +56,24 @@ struct Sent {
     holders: BTreeSet<usize>,
 }
 
+/// Sees each step before it is stored: whose it is, its store, and the step.
+pub type Watch = Box<dyn FnMut(usize, &MemoryStore, &Step)>;
+
+/// What each step has to go through.
+#[derive(Default)]
+pub struct Ordeal {
+    /// The store fails once at each step, which must change nothing; then the step is made again.
+    pub failing_store: bool,
+    /// The client is killed after each step and starts from its store.
+    pub restart: bool,
+    /// Looks at each step.
+    pub watch: Option<Watch>,
+    /// How many steps failed in the store.
+    pub failures: usize,
+    /// How many restarts there were.
+    pub restarts: usize,
+}
+
 /// All clients, the network, and the time.
 pub struct World {
     /// The clients.
@@ -66,6 +84,8 @@ pub struct World {
     pub rng: ChaCha20Rng,
     /// Local policy of everybody.
     pub options: GroupOptions,
+    /// What is done about each step beside storing it.
+    pub ordeal: Ordeal,
     sent: Vec<Sent>,
     welcomes: Vec<(usize, Vec<u8>)>,
 }
@@ -88,7 +108,15 @@ impl World {
         };
         let peers = (0..n).map(|place| peer(place, &mut rng)).collect();
         let now = 1_800_000_000_000;
-        Self { peers, now, rng, options: GroupOptions::default(), sent: Vec::new(), welcomes: Vec::new() }
+        Self {
+            peers,
+            now,
+            rng,
+            options: GroupOptions::default(),
+            ordeal: Ordeal::default(),
+            sent: Vec::new(),
+            welcomes: Vec::new(),
+        }
     }
 
     /// A random number of `0..below`.
@@ -139,9 +167,53 @@ impl World {
     }
 
     /// One client does something.
-    pub fn act(&mut self, by: usize, action: impl FnOnce(&Group, u64, &mut ChaCha20Rng) -> Step) {
+    pub fn act(&mut self, by: usize, action: impl Fn(&Group, u64, &mut ChaCha20Rng) -> Step) {
+        self.perform(by, action);
+    }
+
+    /// Makes a step and stores it, through whatever the ordeal asks for.
+    fn perform(
+        &mut self,
+        by: usize,
+        action: impl Fn(&Group, u64, &mut ChaCha20Rng) -> Step,
+    ) -> Option<Disposition> {
+        if self.ordeal.failing_store {
+            let rng = self.rng.clone();
+            let step = action(self.peers[by].group(), self.now, &mut self.rng);
+            self.fail(by, step);
+            self.rng = rng;
+        }
         let step = action(self.peers[by].group(), self.now, &mut self.rng);
-        self.take_step(by, step);
+        if let Some(watch) = &mut self.ordeal.watch {
+            watch(by, &self.peers[by].store, &step);
+        }
+        let disposition = self.take_step(by, step);
+        if self.ordeal.restart {
+            let (view, history) = (self.peers[by].group().view(), self.peers[by].group().history());
+            let deadline = self.peers[by].group().next_deadline();
+            self.restart(by);
+            let group = self.peers[by].group();
+            assert_eq!((group.view(), group.history()), (view, history), "client {by} after a restart");
+            assert_eq!(group.next_deadline(), deadline, "client {by} after a restart");
+            self.ordeal.restarts += 1;
+        }
+        disposition
+    }
+
+    /// A step that the store refuses changes neither the store nor the client.
+    fn fail(&mut self, by: usize, step: Step) {
+        if step.changes.is_empty() {
+            return;
+        }
+        let peer = &mut self.peers[by];
+        let group = peer.group.as_mut().expect("the peer is in the group");
+        let before = (crate::stored_bytes(&peer.store), group.view(), group.history(), group.next_deadline());
+        peer.store.set_failing(true);
+        assert!(step.commit(&mut peer.store, group).is_err(), "the store was told to fail");
+        peer.store.set_failing(false);
+        let after = (crate::stored_bytes(&peer.store), group.view(), group.history(), group.next_deadline());
+        assert!(before == after, "client {by} moved on though its store failed");
+        self.ordeal.failures += 1;
     }
 
     /// One client sends a message.
@@ -220,9 +292,8 @@ impl World {
 
     /// Hands any bytes to one client.
     pub fn inject(&mut self, to: usize, bytes: &[u8]) -> Disposition {
-        let group = self.peers[to].group();
-        let step = group.handle(Input::Message(bytes), self.now, &mut self.rng);
-        self.take_step(to, step).expect("a message has a disposition")
+        let disposition = self.perform(to, |group, now, rng| group.handle(Input::Message(bytes), now, rng));
+        disposition.expect("a message has a disposition")
     }
 
     /// How many messages were ever sent.
@@ -275,9 +346,8 @@ impl World {
             }
         }
         for to in 0..self.peers.len() {
-            if let Some(group) = &self.peers[to].group {
-                let step = group.handle(Input::Reconciled, self.now, &mut self.rng);
-                self.take_step(to, step);
+            if self.peers[to].group.is_some() {
+                self.perform(to, |group, now, rng| group.handle(Input::Reconciled, now, rng));
             }
         }
         if !self.deliverable().is_empty() {
@@ -305,9 +375,8 @@ impl World {
 
     fn tick(&mut self) {
         for place in 0..self.peers.len() {
-            if let Some(group) = &self.peers[place].group {
-                let step = group.handle(Input::Tick, self.now, &mut self.rng);
-                self.take_step(place, step);
+            if self.peers[place].group.is_some() {
+                self.perform(place, |group, now, rng| group.handle(Input::Tick, now, rng));
             }
         }
     }

@@ -1,3 +1,4 @@
 //! All cross-crate tests but the vectors, in one binary: one module a subject.
 
+mod attack;
 mod converge;
