@@ -90,7 +90,7 @@ fn follow(group: &mut PlainGroup, epoch: &Value, psks: &Psks) -> Result<(), Stri
         other => return Err(format!("commit: not a commit but {other:?}")),
     }
     // What is stored is all that is needed to go on.
-    let stored = group.snapshot().at("snapshot")?;
-    *group = PlainGroup::restore(stored).at("snapshot")?;
+    let stored = serde_json::to_vec(&group.snapshot().at("snapshot")?).at("snapshot")?;
+    *group = PlainGroup::restore(serde_json::from_slice(&stored).at("snapshot")?).at("snapshot")?;
     same(epoch, "epoch_authenticator", group.epoch_authenticator().as_slice())
 }

@@ -32,11 +32,12 @@ use super::welcome_out::GroupInfoOptions;
 use crate::codec::{Bytes, CodecError};
 use crate::framing::{GroupInfo, MlsMessage, Padding, ReInit};
 use crate::schedule::{LeafRatchets, PreSharedKeyId, PskType, RatchetError, Windows};
-use crate::suite::{CryptoError, Secret, Suite};
+use crate::suite::{CryptoError, HpkePrivateKey, HpkePublicKey, Secret, Suite};
 use crate::tree::{LeafIndex, LeafNode, NodesError, PrivateKeys, RatchetTree};
 
 pub use receive::{Advanced, Processed};
 pub use send::{Committed, PlainCommit, References};
+pub use successor::Successor;
 
 /// How a member behaves in a group. Nobody else needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,29 +181,35 @@ pub struct PlainSnapshot {
     ended: Option<ReInit>,
 }
 
+impl std::fmt::Debug for PlainSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlainSnapshot").finish_non_exhaustive()
+    }
+}
+
 /// An epoch with everything that it needs.
 #[derive(Clone, Serialize, Deserialize)]
 struct EpochSnapshot {
     record: EpochRecord,
     tree: Bytes,
-    keys: PrivateKeys,
+    keys: Vec<(HpkePublicKey, HpkePrivateKey)>,
     ratchets: Vec<(LeafIndex, LeafRatchets)>,
 }
 
 impl EpochSnapshot {
     fn of(epoch: &Epoch) -> Result<Self, CodecError> {
-        let ratchets = epoch.secret_tree().leaves();
+        let (keys, ratchets) = (epoch.private_keys().iter(), epoch.secret_tree().leaves());
         Ok(Self {
             record: epoch.to_record(),
             tree: epoch.tree().to_extension().encode()?.into(),
-            keys: epoch.private_keys().clone(),
+            keys: keys.map(|(public, private)| (public.clone(), HpkePrivateKey::clone(private))).collect(),
             ratchets: ratchets.map(|(leaf, ratchets)| (leaf, ratchets.clone())).collect(),
         })
     }
 
     fn restore(self) -> Result<Epoch, PlainError> {
         let tree = RatchetTree::from_extension(self.record.suite()?, self.tree.as_slice())?;
-        let keys = self.keys;
+        let keys = PrivateKeys::from_iter(self.keys);
         let private_key = |key: &_| keys.get(key).map(|private| (**private).clone());
         Ok(Epoch::from_record(self.record, tree, &private_key, self.ratchets)?)
     }

@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use super::{Committed, GroupPsks, PlainCommit, PlainError, PlainGroup, References};
+use super::{Committed, GroupPsks, PlainCommit, PlainConfig, PlainError, PlainGroup, References};
 use crate::codec::Bytes;
 use crate::epoch::welcome_in::follows_a_group;
 use crate::epoch::{CommitPolicy, Join, Joined, PskStore, Purpose};
@@ -10,6 +10,37 @@ use crate::framing::{Add, KeyPackage, KeyPackageBundle, PreSharedKey, Proposal, 
 use crate::schedule::{PskType, ResumptionPskUsage};
 use crate::suite::Suite;
 use crate::tree::Extensions;
+
+/// Who is in a group that follows another.
+pub struct Successor<'a> {
+    /// This member's new leaf.
+    pub founder: &'a KeyPackageBundle,
+    /// The others.
+    pub key_packages: Vec<KeyPackage>,
+    /// Where PSKs come from.
+    pub psks: &'a dyn PskStore,
+    /// What the application has to say.
+    pub policy: &'a dyn CommitPolicy,
+}
+
+impl std::fmt::Debug for Successor<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Successor").field("key_packages", &self.key_packages).finish_non_exhaustive()
+    }
+}
+
+impl Successor<'_> {
+    fn found(
+        &self,
+        suite: Suite,
+        group_id: Bytes,
+        extensions: Extensions,
+        config: &PlainConfig,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<PlainGroup, PlainError> {
+        PlainGroup::create(suite, group_id, extensions, self.founder, config.clone(), rng)
+    }
+}
 
 impl PlainGroup {
     /// The PSK that ties a new group to this one.
@@ -21,70 +52,58 @@ impl PlainGroup {
         }
     }
 
-    /// Opens the group that the ReInit announced, with this member and those of `key_packages`. The commit need not be
-    /// sent: nobody else is in the first epoch.
+    /// Opens the group that the ReInit announced. The commit need not be sent: nobody else is in the first epoch.
     ///
     /// # Errors
     /// [`PlainError::NotEnded`] if there was no ReInit, else as for [`PlainGroup::commit`].
     pub fn reinit(
         &self,
-        founder: &KeyPackageBundle,
-        key_packages: Vec<KeyPackage>,
-        psks: &dyn PskStore,
-        policy: &dyn CommitPolicy,
+        successor: &Successor<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, Committed), PlainError> {
         let reinit = self.ended.as_ref().ok_or(PlainError::NotEnded)?;
-        let parameters = (reinit.cipher_suite.suite()?, reinit.group_id.clone(), reinit.extensions.clone());
-        self.follow(Purpose::Reinit, parameters, founder, key_packages, psks, policy, rng)
+        let (suite, extensions) = (reinit.cipher_suite.suite()?, reinit.extensions.clone());
+        let next = successor.found(suite, reinit.group_id.clone(), extensions, &self.config, rng)?;
+        self.follow(next, Purpose::Reinit, successor, rng)
     }
 
     /// Opens a group of some of this group's members, with the same suite.
     ///
     /// # Errors
     /// As for [`PlainGroup::commit`].
-    #[allow(clippy::too_many_arguments)]
     pub fn branch(
         &self,
         group_id: Bytes,
         extensions: Extensions,
-        founder: &KeyPackageBundle,
-        key_packages: Vec<KeyPackage>,
-        psks: &dyn PskStore,
-        policy: &dyn CommitPolicy,
+        successor: &Successor<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, Committed), PlainError> {
-        let parameters = (self.suite(), group_id, extensions);
-        self.follow(Purpose::Branch, parameters, founder, key_packages, psks, policy, rng)
+        let next = successor.found(self.suite(), group_id, extensions, &self.config, rng)?;
+        self.follow(next, Purpose::Branch, successor, rng)
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Ties a new group to this one and brings the others in.
     fn follow(
         &self,
+        mut next: Self,
         purpose: Purpose,
-        (suite, group_id, extensions): (Suite, Bytes, Extensions),
-        founder: &KeyPackageBundle,
-        key_packages: Vec<KeyPackage>,
-        psks: &dyn PskStore,
-        policy: &dyn CommitPolicy,
+        successor: &Successor<'_>,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, Committed), PlainError> {
         let usage = match purpose {
             Purpose::Reinit => ResumptionPskUsage::Reinit,
             Purpose::Branch | Purpose::Ordinary => ResumptionPskUsage::Branch,
         };
-        let mut next = Self::create(suite, group_id, extensions, founder, self.config.clone(), rng)?;
         let psk = Proposal::PreSharedKey(PreSharedKey { psk: next.psk_id(self.tie(usage), rng) });
-        let adds = key_packages
-            .into_iter()
-            .map(|key_package| Proposal::Add(Add { key_package: Box::new(key_package) }));
+        let add =
+            |key_package: &KeyPackage| Proposal::Add(Add { key_package: Box::new(key_package.clone()) });
         let commit = PlainCommit {
-            proposals: adds.chain([psk]).collect(),
+            proposals: successor.key_packages.iter().map(add).chain([psk]).collect(),
             references: References::These(Vec::new()),
             ..PlainCommit::default()
         };
-        let psks = GroupPsks { group: self, host: psks };
-        let committed = next.commit_for(purpose, &commit, &psks, policy, rng)?;
+        let psks = GroupPsks { group: self, host: successor.psks };
+        let committed = next.commit_for(purpose, &commit, &psks, successor.policy, rng)?;
         next.merge_pending()?;
         Ok((next, committed))
     }
@@ -140,11 +159,5 @@ impl PlainGroup {
         let tie = self.tie(usage);
         let tied = joined.psks.iter().any(|psk| follows_a_group(psk) && psk.psktype == tie);
         if tied { Ok(joined) } else { Err(PlainError::DoesNotFollow) }
-    }
-}
-
-impl std::fmt::Debug for super::PlainSnapshot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PlainSnapshot").finish_non_exhaustive()
     }
 }

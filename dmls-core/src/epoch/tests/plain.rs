@@ -25,6 +25,11 @@ fn join<'a>(bundle: &'a KeyPackageBundle, psks: &'a dyn PskStore) -> Join<'a> {
     Join { bundle, ratchet_tree: None, psks, policy: &DefaultPolicy }
 }
 
+fn successor<'a>(founder: &'a KeyPackageBundle, joiner: &KeyPackageBundle) -> Successor<'a> {
+    let key_packages = vec![joiner.key_package.clone()];
+    Successor { founder, key_packages, psks: &NoPsks, policy: &DefaultPolicy }
+}
+
 struct Psks(BTreeMap<Bytes, Secret>);
 
 impl PskStore for Psks {
@@ -277,8 +282,9 @@ fn a_commit_that_lost_is_dropped() {
 #[test]
 fn a_group_is_opened_anew() {
     let mut room = Room::new(&PlainConfig::default(), &["a", "b"]);
-    let early =
-        room.groups[0].reinit(&bundle("a", &mut rng(1)), vec![], &NoPsks, &DefaultPolicy, &mut rng(2));
+    let (founder, joiner) = (bundle("a", &mut room.rng), bundle("b", &mut room.rng));
+    let successor = successor(&founder, &joiner);
+    let early = room.groups[0].reinit(&successor, &mut room.rng);
     assert_eq!(early.unwrap_err(), PlainError::NotEnded);
     let reinit = ReInit {
         group_id: b"anew".to_vec().into(),
@@ -293,14 +299,22 @@ fn a_group_is_opened_anew() {
     let closed = room.groups[1].encrypt(b"x", b"", &mut room.rng).unwrap_err();
     assert_eq!(closed, PlainError::Ended);
 
-    let (founder, joiner) = (bundle("a", &mut room.rng), bundle("b", &mut room.rng));
-    let others = vec![joiner.key_package.clone()];
-    let (one, committed) =
-        room.groups[0].reinit(&founder, others.clone(), &NoPsks, &DefaultPolicy, &mut room.rng).unwrap();
+    let (one, committed) = room.groups[0].reinit(&successor, &mut room.rng).unwrap();
     let welcome = committed.welcome.unwrap();
-    let join = join(&joiner, &NoPsks);
-    let unnamed = PlainGroup::join(&welcome, &join, PlainConfig::default()).unwrap_err();
+    let unnamed = PlainGroup::join(&welcome, &join(&joiner, &NoPsks), PlainConfig::default()).unwrap_err();
     assert!(matches!(unnamed, PlainError::Welcome(WelcomeError::UnknownPsk(_))), "{unnamed}");
+    // Nor with the PSK at hand: the rules of 11.2 need the group before.
+    struct Tie(Secret);
+    impl PskStore for Tie {
+        fn psk(&self, _: &PskType) -> Option<Secret> {
+            Some(self.0.clone())
+        }
+    }
+    let tie = Tie(room.groups[1].epoch().secrets().resumption_psk.clone());
+    let with_tie = Join { psks: &tie, ..join(&joiner, &NoPsks) };
+    let unnamed = PlainGroup::join(&welcome, &with_tie, PlainConfig::default()).unwrap_err();
+    assert_eq!(unnamed, PlainError::FollowsAGroup);
+    let join = join(&joiner, &NoPsks);
     let two = room.groups[1].join_reinit(&welcome, &join).unwrap();
     assert_eq!(one.epoch_authenticator(), two.epoch_authenticator());
     assert_eq!(two.group_id().as_slice(), b"anew");
@@ -310,7 +324,7 @@ fn a_group_is_opened_anew() {
     // A group with other parameters than announced.
     let mut liar = room.groups[0].clone();
     liar.set_ended(ReInit { group_id: b"other".to_vec().into(), ..reinit });
-    let (_, committed) = liar.reinit(&founder, others, &NoPsks, &DefaultPolicy, &mut room.rng).unwrap();
+    let (_, committed) = liar.reinit(&successor, &mut room.rng).unwrap();
     let wrong = room.groups[1].join_reinit(&committed.welcome.unwrap(), &join).unwrap_err();
     assert_eq!(wrong, PlainError::ReInitMismatch);
 }
@@ -321,11 +335,8 @@ fn a_group_branches() {
     let id = || Bytes::from(b"side".to_vec());
     let founder = bundle("a", &mut room.rng);
     let branch = |room: &mut Room, joiner: &KeyPackageBundle| {
-        let others = vec![joiner.key_package.clone()];
-        let extensions = Extensions::default();
-        room.groups[0]
-            .branch(id(), extensions, &founder, others, &NoPsks, &DefaultPolicy, &mut room.rng)
-            .unwrap()
+        let successor = successor(&founder, joiner);
+        room.groups[0].branch(id(), Extensions::default(), &successor, &mut room.rng).unwrap()
     };
     let joiner = bundle("b", &mut room.rng);
     let (one, committed) = branch(&mut room, &joiner);
@@ -354,4 +365,67 @@ fn dmls_groups_are_refused() {
 
 fn id() -> Bytes {
     vec![1].into()
+}
+
+#[test]
+fn damaged_messages_are_errors_and_change_nothing() {
+    let config = PlainConfig { public_handshake: true, ..PlainConfig::default() };
+    let mut room = Room::new(&config, &["a", "b", "c"]);
+    let mut messages = vec![room.groups[0].encrypt(b"hello", b"", &mut room.rng).unwrap()];
+    let mut sender = room.groups[0].clone();
+    messages.push(sender.propose_remove(LeafIndex(2), &mut room.rng).unwrap());
+    let committed = sender.commit(&PlainCommit::default(), &NoPsks, &DefaultPolicy, &mut room.rng).unwrap();
+    let receiver = room.groups[1].clone();
+    let mut with_proposal = receiver.clone();
+    with_proposal.process(&messages[1], &NoPsks, &DefaultPolicy).unwrap();
+    messages.push(committed.message);
+    let mut noise = rng(11);
+    for (kind, message) in messages.iter().enumerate() {
+        let receiver = if kind == 2 { &with_proposal } else { &receiver };
+        receiver.clone().process(message, &NoPsks, &DefaultPolicy).unwrap();
+        let bytes = message.to_bytes().unwrap();
+        for round in 0..400 {
+            let mut damaged = bytes.clone();
+            let mut random = [0; 6];
+            rand_core::Rng::fill_bytes(&mut noise, &mut random);
+            let at = usize::from(u16::from_be_bytes([random[0], random[1]])) % damaged.len();
+            match random[2] % 4 {
+                0 => damaged.truncate(at),
+                1 => damaged.insert(at, random[3]),
+                _ => damaged[at] ^= random[3].max(1),
+            }
+            let Ok(damaged) = MlsMessage::from_bytes(&damaged) else { continue };
+            let mut group = receiver.clone();
+            let done = group.process(&damaged, &NoPsks, &DefaultPolicy);
+            assert!(done.is_err(), "seed 11, message {kind}, round {round}");
+            assert_eq!(group.epoch_authenticator(), receiver.epoch_authenticator());
+            assert_eq!(group.epoch().proposals(), receiver.epoch().proposals());
+            group.process(message, &NoPsks, &DefaultPolicy).unwrap();
+        }
+    }
+}
+
+/// RFC 9420 13.5: values that mean nothing disturb nobody.
+#[test]
+fn grease_is_ignored() {
+    let mut room = Room::new(&PlainConfig::default(), &["a", "b"]);
+    let grease = 0x5a5a;
+    let mut greasy = template("x");
+    greasy.capabilities.versions.push(ProtocolVersion(grease));
+    greasy.capabilities.cipher_suites.push(CipherSuite(grease));
+    greasy.capabilities.extensions.push(ExtensionType(grease));
+    greasy.capabilities.proposals.push(ProposalType(grease));
+    greasy.capabilities.credentials.push(CredentialType(grease));
+    let extension = Extension { extension_type: ExtensionType(grease), extension_data: vec![1, 2].into() };
+    greasy.extensions.0.push(extension.clone());
+    let (key, _) = suite().signature().generate(&mut room.rng);
+    let builder = KeyPackageBuilder::new(suite(), greasy, key).extensions(Extensions(vec![extension]));
+    let joiner = builder.build(&mut room.rng).unwrap();
+    let add = Proposal::Add(Add { key_package: Box::new(joiner.key_package.clone()) });
+    let committed = room.commit(1, &PlainCommit { proposals: vec![add], ..PlainCommit::default() });
+    let welcome = committed.welcome.unwrap();
+    room.groups.push(PlainGroup::join(&welcome, &join(&joiner, &NoPsks), PlainConfig::default()).unwrap());
+    room.agree();
+    room.commit(2, &PlainCommit::default());
+    room.agree();
 }

@@ -249,3 +249,102 @@ fn the_history_of_a_dmls_group() {
         invitation.refused(&|_, info| info.extensions.set(ExtensionType::DMLS_EPOCH, vec![9].into()));
     assert!(matches!(malformed, WelcomeError::Dmls(DmlsError::Codec(_))), "{malformed}");
 }
+
+#[test]
+fn key_packages_of_last_resort_do_not_lead_into_dmls_groups() {
+    // The committer is made to break the rule: its group is plain to it while it adds.
+    let mut world = World::dmls(&["a", "b"]);
+    let (key, _) = world.suite.signature().generate(&mut world.rng);
+    let bundle = KeyPackageBuilder::new(world.suite, template("x"), key);
+    let last_resort = bundle.last_resort().build(&mut world.rng).unwrap();
+    let mut invitation = Invitation::new(world);
+    let suite = invitation.world.suite;
+    let leaf = last_resort.key_package.leaf_node.clone();
+    // A tree with that client's leaf, and a Welcome for its key package.
+    let changed = invitation.changed(&|_, info| {
+        let data = info.extensions.get(ExtensionType::RATCHET_TREE).unwrap();
+        let tree = RatchetTree::from_extension(suite, data.as_slice()).unwrap();
+        let tree = tree.remove_leaf(LeafIndex(2)).unwrap().add_leaf(leaf.clone()).unwrap().0;
+        info.group_context.tree_hash = tree.tree_hash().unwrap();
+        let data = tree.to_extension().encode().unwrap();
+        info.extensions.set(ExtensionType::RATCHET_TREE, data.into());
+    });
+    let for_last_resort = |bundle: &KeyPackageBundle| {
+        let info = changed.encrypted_group_info.as_slice();
+        let ours = &changed.secrets[0].encrypted_group_secrets;
+        let opened =
+            suite.decrypt_with_label(&invitation.bundle.init_private, "Welcome", info, ours).unwrap();
+        let key = &bundle.key_package.init_key;
+        let mut rng = crate::framing::testing::rng(3);
+        let sealed = suite.encrypt_with_label(key, "Welcome", info, opened.as_slice(), &mut rng).unwrap();
+        let new_member = bundle.key_package.reference(suite).unwrap();
+        let ours = EncryptedGroupSecrets { new_member, encrypted_group_secrets: sealed };
+        Welcome { secrets: vec![ours], ..changed.clone() }
+    };
+    let refused = invitation.world.join(&last_resort, &for_last_resort(&last_resort)).unwrap_err();
+    assert_eq!(refused, WelcomeError::LastResort);
+    // The same key package without the mark gets as far as the tag.
+    let mut once = last_resort.clone();
+    once.key_package.extensions = Extensions::default();
+    once.key_package.sign(suite, &once.signature_private).unwrap();
+    let refused = invitation.world.join(&once, &for_last_resort(&once)).unwrap_err();
+    assert!(!matches!(refused, WelcomeError::LastResort), "{refused}");
+}
+
+#[test]
+fn a_group_that_follows_another_starts_at_epoch_one() {
+    let id = |psk_epoch| PreSharedKeyId {
+        psktype: PskType::Resumption {
+            usage: ResumptionPskUsage::Branch,
+            psk_group_id: vec![1].into(),
+            psk_epoch,
+        },
+        psk_nonce: vec![1; 32].into(),
+    };
+    struct Zero;
+    impl PskStore for Zero {
+        fn psk(&self, _: &PskType) -> Option<Secret> {
+            Some(Secret::zero(32))
+        }
+    }
+    for (before, result) in [(0, None), (1, Some(WelcomeError::ResumptionEpoch(2)))] {
+        let mut world = World::plain(&["a"]);
+        for _ in 0..before {
+            let request = world.request(vec![]);
+            world.commit(0, &request, &[]);
+        }
+        let bundle = world.bundle("x");
+        let psk = Proposal::PreSharedKey(PreSharedKey { psk: id(0) });
+        let request =
+            CommitRequest { purpose: Purpose::Branch, psks: &Zero, ..world.request(vec![add(&bundle), psk]) };
+        let welcome = world.create(0, &request).unwrap().welcome.unwrap();
+        let join = Join { bundle: &bundle, ratchet_tree: None, psks: &Zero, policy: &DefaultPolicy };
+        assert_eq!(join.welcome(&welcome).err(), result);
+    }
+}
+
+#[test]
+fn a_group_info_without_an_external_key_lets_nobody_in() {
+    let mut world = World::plain(&["a", "b"]);
+    let (key, _) = world.suite.signature().generate(&mut world.rng);
+    let template = template("x");
+    let join = ExternalJoin {
+        template: &template,
+        signature_private: &key,
+        replaces: None,
+        psk_ids: vec![],
+        ratchet_tree: None,
+        authenticated_data: Bytes::default(),
+        psks: &NoPsks,
+        policy: &DefaultPolicy,
+    };
+    let epoch = world.clients[0].epoch.clone();
+    let info = |external_pub| {
+        epoch.group_info(&GroupInfoOptions { external_pub, ..Default::default() }, None).unwrap()
+    };
+    assert_eq!(join.commit(&info(false), &mut world.rng).unwrap_err(), WelcomeError::NoExternalPub);
+    join.commit(&info(true), &mut world.rng).unwrap();
+    let mut forged = info(true);
+    forged.group_context.epoch += 1;
+    assert_eq!(join.commit(&forged, &mut world.rng).unwrap_err(), WelcomeError::Signature);
+}
