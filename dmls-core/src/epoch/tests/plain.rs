@@ -354,6 +354,36 @@ fn a_group_branches() {
 }
 
 #[test]
+fn a_branch_has_the_suite_of_its_group() {
+    struct Tie(Secret);
+    impl PskStore for Tie {
+        fn psk(&self, _: &PskType) -> Option<Secret> {
+            Some(self.0.clone())
+        }
+    }
+    let room = Room::new(&PlainConfig::default(), &["a", "b"]);
+    let group = &room.groups[1];
+    let tie = Tie(group.epoch().secrets().resumption_psk.clone());
+    // Suite 1, where the group has suite 3.
+    let mut world = super::world::World::plain(&["a"]);
+    let joiner = world.bundle("b");
+    let psk = crate::schedule::PreSharedKeyId {
+        psktype: PskType::Resumption {
+            usage: crate::schedule::ResumptionPskUsage::Branch,
+            psk_group_id: group.group_id().clone(),
+            psk_epoch: group.epoch().context().epoch,
+        },
+        psk_nonce: vec![1; 32].into(),
+    };
+    let psk = Proposal::PreSharedKey(PreSharedKey { psk });
+    let proposals = vec![super::world::add(&joiner), psk];
+    let request = CommitRequest { purpose: Purpose::Branch, psks: &tie, ..world.request(proposals) };
+    let welcome = world.create(0, &request).unwrap().welcome.unwrap();
+    let refused = group.join_branch(&welcome, &join(&joiner, &NoPsks)).unwrap_err();
+    assert_eq!(refused, PlainError::BranchMismatch);
+}
+
+#[test]
 fn dmls_groups_are_refused() {
     let mut rng = rng(1);
     let founder = bundle("a", &mut rng);
