@@ -7,7 +7,7 @@ use super::proposals::ProposalList;
 use super::state::PublicState;
 use crate::codec::Bytes;
 use crate::framing::KeyPackagePolicy;
-use crate::tree::{Credential, Extensions, LeafIndex, LeafRules, LeafSourceKind, RatchetTree};
+use crate::tree::{Credential, Extensions, LeafIndex, LeafRules, LeafSourceKind, RatchetTree, TreeError};
 
 /// A client that a commit adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl PublicState {
         Ok(applied)
     }
 
-    /// RFC 9420 12.1.2.
+    /// RFC 9420 12.1.2. Each new leaf is judged beside the other new ones: keys must be unique after the commit (7.3).
     fn apply_updates(
         &self,
         list: &ProposalList,
@@ -106,12 +106,17 @@ impl PublicState {
         applied: &mut Applied,
     ) -> Result<(), CommitError> {
         for (leaf, node) in &list.updates {
-            let refused = |error| CommitError::UpdateLeaf { leaf: *leaf, error };
-            let rules = self.next_rules(&applied.extensions, None);
-            applied.tree.validate_leaf(*leaf, node, LeafSourceKind::Update, &rules).map_err(refused)?;
-            self.check_successor(*leaf, *leaf, node, policy)?;
             applied.tree = applied.tree.update_leaf(*leaf, node.clone())?;
             applied.updated.push(*leaf);
+        }
+        for (leaf, node) in &list.updates {
+            let old = self.tree.leaf(*leaf).ok_or(TreeError::NoLeaf(*leaf))?;
+            let beside = applied.tree.update_leaf(*leaf, old.clone())?;
+            let rules = self.next_rules(&applied.extensions, None);
+            beside
+                .validate_leaf(*leaf, node, LeafSourceKind::Update, &rules)
+                .map_err(|error| CommitError::UpdateLeaf { leaf: *leaf, error })?;
+            self.check_successor(*leaf, *leaf, node, policy)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::{GroupPsks, PlainError, PlainGroup};
 use crate::codec::Bytes;
-use crate::epoch::{Added, CommitPolicy, InitSource, Opened, PskStore, Removed};
+use crate::epoch::{Added, CommitPolicy, InitSource, OpenError, Opened, PskStore, Removed};
 use crate::framing::{Content, MlsMessage, ProposalRef, ReInit, Sender};
 use crate::suite::Secret;
 use crate::tree::LeafIndex;
@@ -70,7 +70,7 @@ impl PlainGroup {
         let opened = self.epoch.open(message, self.config.windows)?;
         match &opened.content.content.content {
             Content::Application(data) => {
-                let sender = opened.content.member().unwrap_or(self.own_leaf());
+                let sender = opened.content.member().ok_or(OpenError::SenderContent)?;
                 let data = data.clone();
                 self.consume(&opened)?;
                 let authenticated_data = opened.content.content.authenticated_data;

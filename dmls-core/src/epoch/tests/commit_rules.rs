@@ -179,6 +179,36 @@ fn keys_are_of_one_member_only() {
 }
 
 #[test]
+fn updates_are_judged_by_the_tree_after_them() {
+    let mut world = World::plain(&["a", "b", "c"]);
+    let key = |who: usize, world: &World| world.clients[who].epoch.signature_private().clone();
+    let update = |world: &mut World, who: usize, key| {
+        let epoch = &world.clients[who].epoch;
+        let own = LeafTemplate::of(epoch.leaf(epoch.own_leaf()).unwrap());
+        let sealed = epoch.seal_update(&own, Some(key), &private(), &mut world.rng).unwrap();
+        world.hand_out(who, sealed)
+    };
+    let (of_b, of_c) = (key(1, &world), key(2, &world));
+    let (fresh, _) = world.suite.signature().generate(&mut world.rng);
+    // c takes b's signature key: refused while b keeps it, and when b takes the same new one as c.
+    let taken = update(&mut world, 2, of_b);
+    let request = CommitRequest { references: vec![taken.clone()], ..world.request(vec![]) };
+    let refused = world.create(0, &request).unwrap_err();
+    let error = LeafNodeError::SignatureKeyInUse;
+    let expected = CommitError::UpdateLeaf { leaf: LeafIndex(2), error: error.clone() };
+    assert_eq!(refused, CreateError::Commit(expected));
+    let (one, two) = (update(&mut world, 1, fresh.clone()), update(&mut world, 2, fresh));
+    let request = CommitRequest { references: vec![one, two], ..world.request(vec![]) };
+    let refused = world.create(0, &request).unwrap_err();
+    let expected = CommitError::UpdateLeaf { leaf: LeafIndex(1), error };
+    assert_eq!(refused, CreateError::Commit(expected));
+    // Each takes the other's: that is well.
+    let given = update(&mut world, 1, of_c);
+    let request = CommitRequest { references: vec![taken, given], ..world.request(vec![]) };
+    world.commit(0, &request, &[]);
+}
+
+#[test]
 fn a_member_keeps_its_credential_unless_the_application_agrees() {
     struct Anybody;
     impl CommitPolicy for Anybody {
