@@ -15,8 +15,10 @@
 
 pub mod api;
 mod bytes;
+pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod demo;
 pub mod error;
 pub mod graph;
 pub mod lock;

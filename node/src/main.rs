@@ -1,2 +1,7 @@
-//! dmls
-fn main() {}
+//! The `dmls` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(dmls_node::cli::main())
+}

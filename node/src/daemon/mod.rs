@@ -83,11 +83,12 @@ struct Node {
     stop: watch::Sender<bool>,
 }
 
-/// Runs until it is told to stop: by a signal, or through the API.
+/// Runs until it is told to stop: by a signal, through the API, or, with `until_stdin_closes`, by whoever started it,
+/// however that ends.
 ///
 /// # Errors
 /// [`ErrorCode::NotInitialised`], [`ErrorCode::AlreadyRunning`], [`ErrorCode::Store`], [`ErrorCode::Config`].
-pub async fn run(paths: Paths, config: Config) -> Result<(), Failure> {
+pub async fn run(paths: Paths, config: Config, until_stdin_closes: bool) -> Result<(), Failure> {
     if !paths.is_initialised() {
         let text = format!("There is no identity in {}.", paths.data.display());
         return Err(Failure::new(ErrorCode::NotInitialised, text)
@@ -100,6 +101,9 @@ pub async fn run(paths: Paths, config: Config) -> Result<(), Failure> {
     let database = Arc::new(Database::open(&paths.database())?);
     let (stop, stopped) = watch::channel(false);
     signals(stop.clone())?;
+    if until_stdin_closes {
+        watch_stdin(stop.clone());
+    }
 
     let topics = Arc::new(Topics::default());
     let last_seq = database.get(Column::Meta, steps::SEQ_KEY).map_err(store_failure)?.unwrap_or(0);
@@ -192,6 +196,16 @@ fn signals(stop: watch::Sender<bool>) -> Result<(), Failure> {
         stop.send_replace(true);
     });
     Ok(())
+}
+
+fn watch_stdin(stop: watch::Sender<bool>) {
+    // A thread of its own: a read of standard input cannot be cancelled and would hold the runtime up.
+    std::thread::spawn(move || {
+        let mut sink = std::io::sink();
+        // An error is an end as well.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut sink);
+        stop.send_replace(true);
+    });
 }
 
 /// Starts the network at the addresses of the last run where the configuration leaves the port open, so that tickets

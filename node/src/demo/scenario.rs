@@ -1,0 +1,459 @@
+//! What happens in the demo, in order, and what must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::GROUP;
+use super::fleet::{Daemon, POLL};
+use super::report::{Report, Spoken};
+use crate::api::protocol::Request;
+use crate::api::views::{GroupView, InvitedView, ReplayView, SentView, StandingView};
+use crate::error::{ErrorCode, Failure};
+use crate::graph;
+
+/// How long any single thing may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const LEFT: [&str; 3] = ["alice", "bob", "carol"];
+const RIGHT: [&str; 2] = ["dave", "erin"];
+const SIXTH: &str = "frank";
+
+/// The daemons and what they have said.
+pub(super) struct Scenario {
+    scratch: PathBuf,
+    daemons: Vec<Daemon>,
+}
+
+impl Scenario {
+    pub(super) fn new(scratch: &Path) -> Self {
+        Self { scratch: scratch.to_owned(), daemons: Vec::new() }
+    }
+
+    /// Ends all daemons.
+    pub(super) async fn stop(&mut self) {
+        let stops: Vec<_> = self.daemons.drain(..).map(|daemon| tokio::spawn(daemon.stop())).collect();
+        for stop in stops {
+            // A task that failed has dropped its daemon, which kills it.
+            let _ = stop.await;
+        }
+    }
+
+    fn get(&self, name: &str) -> Result<&Daemon, Failure> {
+        let found = self.daemons.iter().find(|daemon| daemon.name == name);
+        found.ok_or_else(|| Failure::new(ErrorCode::Failed, format!("There is no daemon {name}.")))
+    }
+
+    fn get_mut(&mut self, name: &str) -> Result<&mut Daemon, Failure> {
+        let found = self.daemons.iter_mut().find(|daemon| daemon.name == name);
+        found.ok_or_else(|| Failure::new(ErrorCode::Failed, format!("There is no daemon {name}.")))
+    }
+
+    fn all(&self, names: &[&str]) -> Result<Vec<&Daemon>, Failure> {
+        names.iter().map(|name| self.get(name)).collect()
+    }
+
+    pub(super) async fn play(&mut self, report: &mut Report) -> Result<(), Failure> {
+        self.form(report).await?;
+        report.say("\nThe network is cut: alice, bob, carol | dave, erin.");
+        let across = self.cut().await?;
+        let inside = self.across(&["alice"], &["bob"]).await?.total()
+            + self.across(&["dave"], &["erin"]).await?.total();
+        self.three(report).await?;
+        self.two(report).await?;
+        let carol = self.kill_in_the_middle(report).await?;
+        self.check_cut(report, &Cut { across, inside }, &carol).await?;
+        self.heal(report).await?;
+        self.check_messages(report).await?;
+        self.check_punctures(report).await?;
+        report.graph = graph::render(&self.get("alice")?.history().await?);
+        report.say("\nThe fork graph as alice knows it, newest first:\n");
+        report.say(&report.graph.join("\n"));
+        report.say("\nWho said what, where:\n");
+        report.say(&report.table().join("\n"));
+        Ok(())
+    }
+
+    /// Five daemons form a group and talk.
+    async fn form(&mut self, report: &mut Report) -> Result<(), Failure> {
+        let names: Vec<&str> = LEFT.into_iter().chain(RIGHT).collect();
+        report.say(&format!("Five daemons start: {}.", names.join(", ")));
+        let starts: Vec<_> = names
+            .iter()
+            .map(|name| {
+                let (scratch, name) = (self.scratch.clone(), (*name).to_owned());
+                tokio::spawn(async move { Daemon::start(&scratch, &name).await })
+            })
+            .collect();
+        for start in starts {
+            self.daemons.push(start.await.map_err(|error| Failure::new(ErrorCode::Failed, error))??);
+        }
+        let alice = self.get("alice")?;
+        alice.ask::<GroupView>(Request::GroupCreate { name: GROUP.into() }).await?;
+        let who = self.daemons.iter().skip(1).map(|daemon| daemon.ticket.ticket.clone()).collect();
+        alice.ask::<InvitedView>(Request::GroupInvite { group: GROUP.into(), who }).await?;
+        for name in names.iter().skip(1) {
+            join(self.get(name)?).await?;
+        }
+        let head = self.one_head(&names, names.len()).await?;
+        let figures = json!({ "members": head.size, "epoch": head.number });
+        report.check(
+            "formed",
+            head.size == 5,
+            figures,
+            format!("{} members in epoch {}", head.size, head.number),
+        );
+        for name in &names {
+            self.speak(report, name, "hello", "before").await?;
+        }
+        self.all_read(report, &names).await
+    }
+
+    /// Cuts the two sides apart. Returns the counters between them once they stand still.
+    async fn cut(&self) -> Result<Counters, Failure> {
+        for (side, other) in [(LEFT.as_slice(), RIGHT.as_slice()), (&RIGHT, &LEFT)] {
+            for daemon in self.all(side)? {
+                daemon.block(&self.all(other)?).await?;
+            }
+        }
+        let until = Instant::now() + PATIENCE;
+        let mut before = Counters::default();
+        loop {
+            let now = self.across(&LEFT, &RIGHT).await?;
+            if now.connections == 0 && now.bytes == before.bytes {
+                return Ok(now);
+            }
+            late(until, "the cut")?;
+            before = now;
+            tokio::time::sleep(2 * POLL).await;
+        }
+    }
+
+    /// The counters of every pair between two sides, at both ends.
+    async fn across(&self, one: &[&str], two: &[&str]) -> Result<Counters, Failure> {
+        let mut counters = Counters::default();
+        for (side, other) in [(one, two), (two, one)] {
+            for daemon in self.all(side)? {
+                for far in self.all(other)?.into_iter().filter(|far| far.name != daemon.name) {
+                    let (bytes, connections) = daemon.traffic(&[far]).await?;
+                    counters.bytes.insert((daemon.name.clone(), far.name.clone()), bytes);
+                    counters.connections += connections;
+                }
+            }
+        }
+        Ok(counters)
+    }
+
+    /// The three add a sixth and remove one of the two.
+    async fn three(&mut self, report: &mut Report) -> Result<(), Failure> {
+        report.say("  alice adds frank, a sixth daemon; bob removes erin");
+        let frank = Daemon::start(&self.scratch, SIXTH).await?;
+        frank.block(&self.all(&RIGHT)?).await?;
+        for daemon in self.all(&RIGHT)? {
+            let mut left = self.all(&LEFT)?;
+            left.push(&frank);
+            daemon.block(&left).await?;
+        }
+        let ticket = frank.ticket.ticket.clone();
+        self.daemons.push(frank);
+        let request = Request::GroupInvite { group: GROUP.into(), who: vec![ticket] };
+        self.get("alice")?.ask::<InvitedView>(request).await?;
+        join(self.get(SIXTH)?).await?;
+        let four = ["alice", "bob", "carol", SIXTH];
+        self.one_head(&four, 6).await?;
+        self.speak(report, SIXTH, "thanks for adding me", "three").await?;
+        let request = Request::GroupRemove { group: GROUP.into(), member: "erin".into() };
+        patiently(|| async { self.get("bob")?.ask::<GroupView>(request.clone()).await }).await?;
+        self.one_head(&four, 5).await?;
+        self.speak(report, "carol", "erin is out here", "three").await?;
+        self.speak(report, "bob", "where is dave?", "three").await
+    }
+
+    /// The two refresh their keys.
+    async fn two(&mut self, report: &mut Report) -> Result<(), Failure> {
+        report.say("  dave and erin refresh their keys, on a branch of their own");
+        for name in RIGHT {
+            let request = Request::GroupRefresh { group: GROUP.into() };
+            patiently(|| async { self.get(name)?.ask::<GroupView>(request.clone()).await }).await?;
+            self.one_head(&RIGHT, 5).await?;
+            self.speak(report, name, "anybody there?", "two").await?;
+        }
+        Ok(())
+    }
+
+    /// SIGKILL right after a message, and life goes on. Returns what the killed daemon's counters said last.
+    async fn kill_in_the_middle(&mut self, report: &mut Report) -> Result<Counters, Failure> {
+        let last = self.across(&["carol"], &RIGHT).await?;
+        self.speak(report, "carol", "my last words", "three").await?;
+        self.get_mut("carol")?.kill().await?;
+        report.say("  carol is killed (SIGKILL) right after she has sent a message");
+        self.speak(report, "alice", "carol is gone", "three").await?;
+        Ok(last)
+    }
+
+    /// Both sides have gone on, apart.
+    async fn check_cut(&self, report: &mut Report, cut: &Cut, carol: &Counters) -> Result<(), Failure> {
+        let (alice, dave) = (self.get("alice")?.group().await?, self.get("dave")?.group().await?);
+        let figures = json!({ "three": alice.head, "two": dave.head });
+        let text = format!(
+            "alice is in epoch {}, dave in epoch {}, on different branches",
+            alice.number, dave.number
+        );
+        report.check("forked", alice.head != dave.head, figures, text);
+
+        // Carol's counters ended with her: what they said right before counts.
+        let mut now = self.across(&["alice", "bob"], &RIGHT).await?;
+        now.bytes.extend(carol.bytes.clone());
+        let same = now.bytes.iter().all(|(pair, bytes)| cut.across.bytes.get(pair) == Some(bytes));
+        let sixth = self.across(&[SIXTH], &RIGHT).await?.total();
+        let inside = self.across(&["alice"], &["bob"]).await?.total()
+            + self.across(&["dave"], &["erin"]).await?.total();
+        let grown = inside.saturating_sub(cut.inside);
+        let figures = json!({
+            "pairs": now.bytes.len(), "bytes_across_before": cut.across.total(), "bytes_across_after": now.total(),
+            "bytes_of_the_sixth": sixth, "bytes_within_the_sides_meanwhile": grown,
+        });
+        let holds = same && now.bytes.len() == cut.across.bytes.len() && sixth == 0 && grown > 0;
+        let text = format!(
+            "the counters of all {} pairs between the sides stood still; {grown} bytes passed within the sides",
+            now.bytes.len()
+        );
+        report.check("really cut", holds, figures, text);
+        Ok(())
+    }
+
+    /// The cut ends and the killed daemon comes back.
+    async fn heal(&mut self, report: &mut Report) -> Result<(), Failure> {
+        let begun = Instant::now();
+        for name in ["alice", "bob", "dave", "erin", SIXTH] {
+            self.get(name)?.block(&[]).await?;
+        }
+        self.get_mut("carol")?.restart().await?;
+        report.say("\nThe cut ends, and carol comes back.");
+        let members = ["alice", "bob", "carol", "dave", SIXTH];
+        let head = self.one_head(&members, members.len()).await?;
+        let until = Instant::now() + PATIENCE;
+        while self.get("erin")?.group().await?.standing != StandingView::Removed {
+            late(until, "erin's removal")?;
+            tokio::time::sleep(POLL).await;
+        }
+        report.healed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let roster: BTreeSet<&str> = head.members.iter().map(|member| member.name.as_str()).collect();
+        let figures = json!({
+            "head": head.head, "epoch": head.number, "tree_hash": head.tree_hash, "roster": roster,
+            "epoch_authenticator": head.epoch_authenticator, "healed_ms": report.healed_ms,
+        });
+        let text = format!(
+            "{} have one head, tree hash, roster and authenticator in epoch {} after {} ms",
+            members.join(", "),
+            head.number,
+            report.healed_ms
+        );
+        report.check("healed", roster == BTreeSet::from(members), figures, text);
+        report.check("removed", true, json!({ "who": "erin" }), "erin reports that she was removed".into());
+        self.speak(report, "dave", "together again", "after").await?;
+        self.all_read(report, &members).await
+    }
+
+    /// Who was a member of a message's epoch has it, once; nobody else has it.
+    async fn check_messages(&self, report: &mut Report) -> Result<(), Failure> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut twice = 0;
+            for spoken in &mut report.messages {
+                spoken.has_read.clear();
+            }
+            for daemon in &self.daemons {
+                let mut seen = BTreeSet::new();
+                for message in daemon.messages().await? {
+                    twice += usize::from(!seen.insert(message.id.clone()));
+                    for spoken in report.messages.iter_mut().filter(|spoken| spoken.id == message.id) {
+                        spoken.has_read.push(daemon.name.clone());
+                    }
+                }
+            }
+            let missing =
+                |spoken: &Spoken| spoken.may_read.iter().filter(|n| !spoken.has_read.contains(n)).count();
+            let stray =
+                |spoken: &Spoken| spoken.has_read.iter().filter(|n| !spoken.may_read.contains(n)).count();
+            let missing: usize = report.messages.iter().map(missing).sum();
+            let stray: usize = report.messages.iter().map(stray).sum();
+            if (missing == 0 && stray == 0 && twice == 0) || Instant::now() >= until {
+                let reads: usize = report.messages.iter().map(|spoken| spoken.has_read.len()).sum();
+                let figures = json!({
+                    "messages": report.messages.len(), "reads": reads, "missing": missing, "stray": stray, "twice": twice,
+                });
+                let text = format!(
+                    "{} messages, {reads} times read, {missing} missing, {stray} by strangers, {twice} twice",
+                    report.messages.len()
+                );
+                report.check("everybody who may read has read", missing + stray + twice == 0, figures, text);
+                return Ok(());
+            }
+            tokio::time::sleep(2 * POLL).await;
+        }
+    }
+
+    /// What was processed is punctured, and processing it again fails.
+    async fn check_punctures(&self, report: &mut Report) -> Result<(), Failure> {
+        let (mut punctures, mut epochs, mut bytes) = (0, 0, 0);
+        let (mut refused, mut derived, mut words) = (0, 0, String::new());
+        for name in ["alice", "bob", "carol", "dave", SIXTH] {
+            let daemon = self.get(name)?;
+            let view = daemon.group().await?;
+            (punctures, epochs, bytes) =
+                (punctures + view.punctures, epochs + view.retained, bytes + view.retained_bytes);
+            for commit in daemon.history().await?.epochs.iter().filter_map(|epoch| epoch.commit.clone()) {
+                match daemon.ask(Request::Replay { group: GROUP.into(), commit }).await? {
+                    ReplayView::Refused(why) if why.to_lowercase().contains("punctured") => {
+                        refused += 1;
+                        words = why;
+                    }
+                    ReplayView::Refused(why) => {
+                        report.say(&format!("  {name}: refused for another reason: {why}"))
+                    }
+                    ReplayView::Derived => derived += 1,
+                    ReplayView::NotRetained => {}
+                }
+            }
+        }
+        let figures = json!({ "punctures": punctures, "retained_epochs": epochs, "bytes_of_secrets": bytes });
+        let text = format!(
+            "{punctures} punctures in {epochs} retained epochs of five members, {bytes} bytes of secrets"
+        );
+        report.check("punctured", punctures > 0, figures, text);
+        let figures = json!({ "refused": refused, "derived": derived, "words": words });
+        let text = format!(
+            "{refused} processed commits tried again, {derived} could be derived; the PPRF says: {words}"
+        );
+        report.check("replay refused", refused > 0 && derived == 0, figures, text);
+        Ok(())
+    }
+
+    /// Sends a message and notes who is a member of its epoch.
+    async fn speak(&self, report: &mut Report, name: &str, text: &str, branch: &str) -> Result<(), Failure> {
+        let daemon = self.get(name)?;
+        let text = format!("{name}: {text}");
+        let request = Request::Send { group: GROUP.into(), text: Some(text.clone()), hex: None };
+        let sent: SentView = daemon.ask(request).await?;
+        let view = daemon.group().await?;
+        if view.head != sent.epoch {
+            return Err(Failure::new(ErrorCode::Failed, format!("{name} moved on while sending.")));
+        }
+        let may_read = view.members.into_iter().map(|member| member.name).collect();
+        report.messages.push(Spoken {
+            sender: name.to_owned(),
+            text,
+            id: sent.id,
+            epoch: sent.epoch,
+            branch: branch.to_owned(),
+            may_read,
+            has_read: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Waits until each of these has every message that it may read.
+    async fn all_read(&self, report: &Report, names: &[&str]) -> Result<(), Failure> {
+        let until = Instant::now() + PATIENCE;
+        for name in names {
+            let wanted =
+                report.messages.iter().filter(|spoken| spoken.may_read.iter().any(|may| may == name));
+            let wanted: BTreeSet<&String> = wanted.map(|spoken| &spoken.id).collect();
+            loop {
+                let messages = self.get(name)?.messages().await?;
+                if messages.iter().filter(|message| wanted.contains(&message.id)).count() >= wanted.len() {
+                    break;
+                }
+                late(until, "messages")?;
+                tokio::time::sleep(POLL).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until these have one head with so many members: one tree hash, authenticator and roster.
+    async fn one_head(&self, names: &[&str], size: usize) -> Result<GroupView, Failure> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut views = Vec::new();
+            for name in names {
+                views.push(self.get(name)?.group().await?);
+            }
+            let what = |view: &GroupView| {
+                let standing = view.standing == StandingView::Member;
+                let (hash, proof) = (view.tree_hash.clone(), view.epoch_authenticator.clone());
+                (view.head.clone(), hash, proof, view.members.clone(), standing)
+            };
+            let one = views.first().map(what);
+            if let Some(view) = views.first()
+                && view.size == size
+                && view.standing == StandingView::Member
+                && views.iter().all(|view| Some(what(view)) == one)
+            {
+                return Ok(view.clone());
+            }
+            let heads: Vec<String> =
+                views.iter().map(|view| format!("epoch {} of {}", view.number, view.size)).collect();
+            late(until, &format!("one head of {} ({})", names.join(", "), heads.join(", ")))?;
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// What passes between two sides.
+#[derive(Debug, Clone, Default)]
+struct Counters {
+    /// Bytes in both directions, by who counts and whom with.
+    bytes: BTreeMap<(String, String), u64>,
+    connections: u32,
+}
+
+impl Counters {
+    fn total(&self) -> u64 {
+        self.bytes.values().sum()
+    }
+}
+
+/// The counters when the cut was made.
+struct Cut {
+    across: Counters,
+    /// Bytes within the sides, between those who live on.
+    inside: u64,
+}
+
+fn late(until: Instant, what: &str) -> Result<(), Failure> {
+    if Instant::now() < until {
+        return Ok(());
+    }
+    Err(Failure::new(ErrorCode::Timeout, format!("Waited too long for {what}.")))
+}
+
+async fn join(daemon: &Daemon) -> Result<GroupView, Failure> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match daemon.ask(Request::Join { invitation: String::new() }).await {
+            Err(failure) if failure.code == ErrorCode::NotFound => late(until, "an invitation")?,
+            other => return other,
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Whoever has just voted or committed has to wait for its next turn.
+async fn patiently<F: Future<Output = Result<GroupView, Failure>>>(
+    mut action: impl FnMut() -> F,
+) -> Result<GroupView, Failure> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match action().await {
+            Err(failure) if failure.code == ErrorCode::Refused && Instant::now() < until => {
+                tokio::time::sleep(2 * POLL).await;
+            }
+            other => return other,
+        }
+    }
+}
