@@ -39,6 +39,9 @@ pub use receive::{Advanced, Processed};
 pub use send::{Committed, PlainCommit, References};
 pub use successor::Successor;
 
+/// Proposals of one sender that are kept in an epoch: what bounds the memory that others can take.
+pub const MAX_PROPOSALS: usize = 256;
+
 /// How a member behaves in a group. Nobody else needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlainConfig {
@@ -102,6 +105,9 @@ pub enum PlainError {
     /// RFC 9420 12: proposals are to be committed before application data is sent.
     #[error("There are proposals that have not been committed.")]
     UncommittedProposals,
+    /// The sender has too many proposals in this epoch; those who only ask to join count as one sender.
+    #[error("The sender has {MAX_PROPOSALS} proposals in this epoch already.")]
+    TooManyProposals,
     /// RFC 9420 11.2, 11.3: the Welcome belongs to a group that follows another, which must be named.
     #[error("The Welcome is for a group that follows another one.")]
     FollowsAGroup,

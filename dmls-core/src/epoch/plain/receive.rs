@@ -1,6 +1,6 @@
 //! What a member receives.
 
-use super::{GroupPsks, PlainError, PlainGroup};
+use super::{GroupPsks, MAX_PROPOSALS, PlainError, PlainGroup};
 use crate::codec::Bytes;
 use crate::epoch::{Added, CommitPolicy, InitSource, OpenError, Opened, PskStore, Removed};
 use crate::framing::{Content, MlsMessage, ProposalRef, ReInit, Sender};
@@ -77,13 +77,18 @@ impl PlainGroup {
                 Ok(Processed::Application { sender, data, authenticated_data })
             }
             Content::Proposal(_) => {
+                let sender = opened.content.content.sender;
+                let known = self.epoch.proposals().values().filter(|sent| sent.sender == sender);
+                if known.count() >= MAX_PROPOSALS {
+                    return Err(PlainError::TooManyProposals);
+                }
                 let (epoch, reference) = self.epoch.with_proposal(&opened.content)?;
                 let before = std::mem::replace(&mut self.epoch, epoch);
                 if let Err(error) = self.consume(&opened) {
                     self.epoch = before;
                     return Err(error);
                 }
-                Ok(Processed::Proposal { sender: opened.content.content.sender, reference })
+                Ok(Processed::Proposal { sender, reference })
             }
             Content::Commit(_) => self.process_commit(opened, psks, policy),
         }

@@ -384,6 +384,23 @@ fn a_branch_has_the_suite_of_its_group() {
 }
 
 #[test]
+fn nobody_fills_the_memory_with_proposals() {
+    let config = PlainConfig { public_handshake: true, ..PlainConfig::default() };
+    let mut room = Room::new(&config, &["a", "b", "c"]);
+    let mut sender = room.groups[1].clone();
+    for _ in 0..MAX_PROPOSALS {
+        let psk = PskType::External { psk_id: vec![1].into() };
+        let message = sender.propose_psk(psk, &mut room.rng).unwrap();
+        room.groups[0].process(&message, &NoPsks, &DefaultPolicy).unwrap();
+    }
+    let one_more = sender.propose_remove(LeafIndex(2), &mut room.rng).unwrap();
+    let refused = room.groups[0].process(&one_more, &NoPsks, &DefaultPolicy).unwrap_err();
+    assert_eq!(refused, PlainError::TooManyProposals);
+    let of_another = room.groups[2].propose_remove(LeafIndex(1), &mut room.rng).unwrap();
+    room.groups[0].process(&of_another, &NoPsks, &DefaultPolicy).unwrap();
+}
+
+#[test]
 fn dmls_groups_are_refused() {
     let mut rng = rng(1);
     let founder = bundle("a", &mut rng);
