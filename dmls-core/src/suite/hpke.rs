@@ -81,11 +81,14 @@ pub trait Hpke: Sync {
     ) -> Result<Secret, CryptoError>;
 }
 
+/// A triple of algorithms, none of which is ever held.
+type Algorithms<Kem, Kdf, Aead> = fn() -> (Kem, Kdf, Aead);
+
 /// [`Hpke`] for one triple of algorithms.
 pub(super) struct HpkeSuite<Kem, Kdf, Aead> {
     /// Whether an encoded public key that parses yields no shared secret all the same.
     is_degenerate: fn(&[u8]) -> bool,
-    algorithms: PhantomData<fn() -> (Kem, Kdf, Aead)>,
+    algorithms: PhantomData<Algorithms<Kem, Kdf, Aead>>,
 }
 
 impl<Kem, Kdf, Aead> HpkeSuite<Kem, Kdf, Aead> {

@@ -1,6 +1,6 @@
 //! Cipher suites (RFC 9420 5.1): one table, one small trait an algorithm.
 //!
-//! Adding a suite is adding a row to [`SUITES`]. Nothing outside this folder names an algorithm.
+//! Adding a suite is adding a row to the table `SUITES`. Nothing outside this folder names an algorithm.
 
 mod aead;
 mod hash;
