@@ -325,10 +325,10 @@ mod tests {
         let golden = "
 * b epoch 1 by ann (HEAD, soft-final)
 |     2 of 4 votes, 3 members
-| x c-gone commit
-| |     0 of 4 votes, it removes this client
-| | * c epoch 1 by bob (lost)
-| | |     1 of 4 votes, 3 members
+| * c epoch 1 by bob (lost)
+| |     1 of 4 votes, 3 members
+| | x c-gone commit
+| | |     0 of 4 votes, it removes this client
 | | | * e epoch 1 by cat (lost)
 | | | |     1 of 4 votes, 3 members
 |_|_|/

@@ -63,6 +63,12 @@ impl Engine {
         Ok(present::group(view, around))
     }
 
+    /// The fingerprints of the members of the head.
+    pub(super) fn fingerprints(&self, id: &GroupId) -> Vec<[u8; 32]> {
+        let view = self.groups.get(id).and_then(Group::view);
+        view.map(|view| view.members.iter().map(|member| member.fingerprint).collect()).unwrap_or_default()
+    }
+
     /// Every group, without members.
     pub(super) fn list(&self) -> Vec<GroupView> {
         let views = self.groups.keys().filter_map(|id| self.view(id).ok());

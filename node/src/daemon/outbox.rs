@@ -15,7 +15,7 @@ use super::engine::EngineHandle;
 use super::network::Outbound;
 use super::topics::topic_of;
 use crate::config::DeliveryConfig;
-use crate::store::types::{Contact, Delivery};
+use crate::store::types::{Contact, Delivery, PeerRecord};
 use crate::store::{Column, Database, Extra};
 
 /// Deliveries that are under way at one time.
@@ -111,24 +111,36 @@ impl Outbox {
         Ok(Some(delivery.encode()))
     }
 
-    /// This node, and the connected peers that share the group.
+    /// This node, the peers that are members by their tickets, and the connected ones that share the group.
     async fn contacts(&self, group: &GroupId, but: &str) -> Vec<Contact> {
         let topic = topic_of(group);
         let listen = self.gossip.listen_addrs().await.unwrap_or_default();
         let addresses = listen.iter().map(ToString::to_string).collect();
         let mut contacts = vec![Contact { peer: self.gossip.local_peer_id().to_string(), addresses }];
+        let id = group.clone();
+        let members = self.engine.call(move |engine| engine.fingerprints(&id)).await.unwrap_or_default();
+        // What cannot be read now is left out; the new member still has this node.
+        let known = super::peers::load(&self.database).unwrap_or_default();
+        let is_member =
+            |record: &PeerRecord| record.fingerprint.is_some_and(|known| members.contains(&known));
+        for (peer, record) in known.iter().filter(|(_, record)| is_member(record)) {
+            contacts.push(Contact { peer: peer.to_string(), addresses: record.addresses.clone() });
+        }
         for info in self.gossip.peers().await.unwrap_or_default() {
             let peer = info.peer.to_string();
-            if peer == but || !info.topics.contains(&topic) {
+            if !info.topics.contains(&topic) || contacts.iter().any(|contact| contact.peer == peer) {
                 continue;
             }
-            let record = self.database.get(Column::Peers, peer.as_bytes()).unwrap_or_default();
-            let known = record.map(|record: crate::store::types::PeerRecord| record.addresses);
+            let record =
+                known.iter().find(|(known, _)| *known == info.peer).map(|(_, record)| &record.addresses);
             // An address that is not known from elsewhere is the one it is seen at.
-            let addresses =
-                known.filter(|known| !known.is_empty()).unwrap_or_else(|| vec![info.address.to_string()]);
-            contacts.push(Contact { peer, addresses });
+            let addresses = record.filter(|known| !known.is_empty()).cloned();
+            contacts.push(Contact {
+                peer,
+                addresses: addresses.unwrap_or_else(|| vec![info.address.to_string()]),
+            });
         }
+        contacts.retain(|contact| contact.peer != but);
         contacts
     }
 

@@ -4,6 +4,8 @@ pub mod log_key;
 pub mod records;
 mod rocks;
 mod tables;
+#[cfg(test)]
+mod tests;
 pub mod types;
 
 pub use rocks::{Database, Extra, OpenError, StepStore};

@@ -218,10 +218,11 @@ mod tests {
     fn a_huge_length_allocates_nothing() {
         let mut bytes = vec![PLAIN, 253];
         bytes.extend_from_slice(&u64::MAX.to_le_bytes());
-        let error = decode::<Vec<u8>>(OPEN, &bytes).unwrap_err();
-        assert!(error.to_string().contains("too large"), "{error}");
-        let error = decode::<Vec<[u8; 32]>>(OPEN, &bytes).unwrap_err();
-        assert!(matches!(error, RecordError::Damaged { .. }));
+        for error in
+            [decode::<Vec<u8>>(OPEN, &bytes).unwrap_err(), decode::<Vec<[u8; 32]>>(OPEN, &bytes).unwrap_err()]
+        {
+            assert!(matches!(error, RecordError::Damaged { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -128,6 +128,8 @@ impl Extra {
 pub struct Database {
     path: PathBuf,
     inner: RwLock<Inner>,
+    #[cfg(test)]
+    fail_next: std::sync::atomic::AtomicBool,
 }
 
 struct Inner {
@@ -171,7 +173,12 @@ impl Database {
     /// [`OpenError`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let db = open_checked(path)?;
-        Ok(Self { path: path.to_owned(), inner: RwLock::new(Inner { db: Some(db), failed: None }) })
+        Ok(Self {
+            path: path.to_owned(),
+            inner: RwLock::new(Inner { db: Some(db), failed: None }),
+            #[cfg(test)]
+            fail_next: std::sync::atomic::AtomicBool::new(false),
+        })
     }
 
     /// Closes and opens the database, and takes writes again. What a failed write left there is there afterwards, or
@@ -201,14 +208,28 @@ impl Database {
             let db = inner.db()?;
             let mut batch = WriteBatch::default();
             fill(db, &mut batch, changes, extra)?;
-            match db.write_opt(batch, &synced()) {
+            match self.write(db, batch) {
                 Ok(()) => return Ok(()),
-                Err(error) => StoreError::Io(error.into_string()),
+                Err(reason) => StoreError::Io(reason),
             }
         };
         let mut inner = self.inner.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         inner.failed = Some(error.clone());
         Err(error)
+    }
+
+    fn write(&self, db: &DB, batch: WriteBatch) -> Result<(), String> {
+        #[cfg(test)]
+        if self.fail_next.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            return Err("this write was told to fail".into());
+        }
+        db.write_opt(batch, &synced()).map_err(rocksdb::Error::into_string)
+    }
+
+    /// Makes the next write fail.
+    #[cfg(test)]
+    pub(super) fn fail_next_write(&self) {
+        self.fail_next.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// The record at `key`.
