@@ -107,10 +107,14 @@ impl Transaction<'_> {
 
     /// A proposal to be committed by somebody.
     fn proposal(&mut self, epoch: &EpochId, keys: &Keys, opened: &Opened) -> Outcome {
-        if keys.epoch.proposals().len() >= limits::PROPOSALS {
-            return Outcome::rejected("The epoch has as many proposals as it can take.");
-        }
+        let sender = opened.content.content.sender;
+        let of_sender = keys.epoch.proposals().values().filter(|sent| sent.sender == sender);
+        let full = of_sender.count() >= limits::PROPOSALS_OF_MEMBER;
         match keys.epoch.with_proposal(&opened.content) {
+            // Which of a member's proposals are kept must not decide which commits can be processed.
+            Ok((_, reference)) if full && !self.is_wanted(&reference.0) => {
+                Outcome::Wait(Reason::Missing(Missing::Commit(reference.0)))
+            }
             Ok((next, _)) => {
                 self.group
                     .keys
@@ -136,7 +140,8 @@ impl Transaction<'_> {
             return Outcome::Duplicate;
         }
         if self.must_wait(epoch, leaf, &id) {
-            return Outcome::Wait(Reason::Quarantined { parent: epoch.clone(), commit: id });
+            let parent = epoch.clone();
+            return Outcome::Wait(Reason::Quarantined { parent, commit: id, committer: leaf });
         }
         match self.process(epoch, keys, commit) {
             Ok(child) => self.add_child(child, None),
@@ -145,7 +150,7 @@ impl Transaction<'_> {
     }
 
     /// Whether a commit takes its turn: enough others with smaller keys are there (DESIGN 4.7).
-    fn must_wait(&self, epoch: &EpochId, leaf: LeafIndex, id: &CommitId) -> bool {
+    pub(super) fn must_wait(&self, epoch: &EpochId, leaf: LeafIndex, id: &CommitId) -> bool {
         if self.released.as_ref() == Some(id) {
             return false;
         }

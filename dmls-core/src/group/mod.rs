@@ -26,6 +26,7 @@ mod receive;
 mod records;
 mod replay;
 mod retention;
+mod retry;
 mod settle;
 mod speak;
 mod state;

@@ -87,13 +87,19 @@ pub mod limits {
     pub const ADDS: usize = 256;
     /// Bytes of one application payload.
     pub const PAYLOAD_BYTES: usize = 1 << 20;
-    /// Proposals of one epoch that wait to be committed.
-    pub const PROPOSALS: usize = 1024;
+    /// Bytes of the quarantined commits of a parent, likewise.
+    pub const QUARANTINED_BYTES: usize = 1 << 20;
+    /// Proposals of one member in one epoch that are kept for commits to come. Any more wait until a commit names them.
+    pub const PROPOSALS_OF_MEMBER: usize = 16;
+    /// How many generations back an application key is kept while this client is catching up.
+    pub const CATCHING_UP_BACK: u32 = 2048;
     /// How many epoch numbers below the anchor the log reaches.
     pub const LOG_DEPTH: u64 = 1024;
 }
 
-/// The windows of application ratchets: 1000 forward, 100 back.
-pub(super) fn windows() -> Windows {
-    Windows::default()
+/// The windows of application ratchets: 1000 forward, 100 back; while catching up more, so that it loses nothing
+/// (DESIGN 4.5).
+pub(super) fn windows(catching_up: bool) -> Windows {
+    let windows = Windows::default();
+    if catching_up { Windows { back: limits::CATCHING_UP_BACK, ..windows } } else { windows }
 }

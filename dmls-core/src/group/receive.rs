@@ -6,15 +6,19 @@ use sha2::{Digest, Sha256};
 
 use super::Keys;
 use super::options::{limits, windows};
-use super::records::Value;
+use super::retry::disposition;
 use super::step::{Disposition, Event, Missing};
-use super::store::{Key, MessageId, Table};
+use super::store::MessageId;
 use super::transaction::Transaction;
 use super::waiting::{Reason, Waiting};
-use crate::codec::{Bytes, decode};
+use crate::codec::decode;
 use crate::epoch::{OpenError, Opened};
-use crate::framing::{Content, ContentType, DmlsApplication, DmlsMessage, MlsMessageBody, ProposalRef};
-use crate::schedule::{EpochId, RatchetError};
+use crate::framing::{
+    Content, ContentType, DmlsApplication, DmlsMessage, MlsMessageBody, Proposal, ProposalOrRef,
+};
+use crate::schedule::{EpochId, RatchetError, Windows};
+
+const TOO_LARGE: &str = "The message is larger than its contents may be.";
 
 /// What became of a message, before it is stored accordingly.
 pub(super) enum Outcome {
@@ -46,11 +50,13 @@ impl Transaction<'_> {
         if let Some(waiting) = self.group.waiting.get(&id) {
             return disposition(&waiting.reason);
         }
-        self.take(id, bytes)
+        let disposition = self.take(id, bytes, self.now());
+        self.retry_waiting();
+        disposition
     }
 
-    /// Processes a message and keeps it as its outcome says.
-    pub(super) fn take(&mut self, id: MessageId, bytes: &[u8]) -> Disposition {
+    /// Processes a message that came at `since_ms`, and keeps it as its outcome says.
+    pub(super) fn take(&mut self, id: MessageId, bytes: &[u8], since_ms: u64) -> Disposition {
         let message = match self.decode(bytes) {
             Ok(message) => message,
             Err(rule) => return Disposition::Rejected { rule },
@@ -59,7 +65,7 @@ impl Transaction<'_> {
         match self.route(&message, order) {
             Outcome::Applied => {
                 self.log(id, order, bytes);
-                self.retry_waiting();
+                self.news = true;
                 Disposition::Applied
             }
             Outcome::Duplicate => Disposition::Duplicate,
@@ -67,7 +73,7 @@ impl Transaction<'_> {
             Outcome::Expired => Disposition::Expired,
             Outcome::Wait(reason) => {
                 let answer = disposition(&reason);
-                self.keep_waiting(id, Waiting { bytes: bytes.into(), reason, since_ms: self.now() });
+                self.keep_waiting(id, Waiting { bytes: bytes.into(), reason, since_ms });
                 answer
             }
         }
@@ -99,6 +105,31 @@ impl Transaction<'_> {
         limits::HANDSHAKE_BYTES + path + (limits::ADDS * limits::KEY_PACKAGE_BYTES).max(limits::PAYLOAD_BYTES)
     }
 
+    /// The same for the contents of one type, before it is decrypted.
+    fn max_ciphertext(&self, content_type: ContentType) -> usize {
+        match content_type {
+            ContentType::Application => limits::HANDSHAKE_BYTES + limits::PAYLOAD_BYTES,
+            ContentType::Proposal => limits::HANDSHAKE_BYTES,
+            ContentType::Commit => self.max_message_bytes(),
+        }
+    }
+
+    /// And when it is known what it says: a commit is as large as its path and its Adds allow.
+    fn max_opened(&self, keys: &Keys, opened: &Opened) -> usize {
+        let Content::Commit(commit) = &opened.content.content.content else { return usize::MAX };
+        let is_add =
+            |proposal: &&ProposalOrRef| matches!(proposal, ProposalOrRef::Proposal(Proposal::Add(_)));
+        let adds = commit.proposals.iter().filter(is_add).count();
+        let per_member = limits::PATH_BYTES_PER_MEMBER + self.group.suite.hpke().kem_output_len();
+        let path = (keys.epoch.tree().width() as usize).saturating_mul(per_member);
+        limits::HANDSHAKE_BYTES + path + adds.saturating_mul(limits::KEY_PACKAGE_BYTES)
+    }
+
+    /// The windows of application keys as of now.
+    pub(super) fn windows(&self) -> Windows {
+        windows(self.now() >= self.group.state.reconciled_until)
+    }
+
     /// Finds the epoch. The header is a hint: whatever it says wrongly fails to open.
     fn route(&mut self, message: &DmlsMessage, order: u64) -> Outcome {
         let epoch = EpochId(message.dmls_epoch.clone());
@@ -118,10 +149,12 @@ impl Transaction<'_> {
             return Outcome::rejected("A DMLS group takes private messages only.");
         };
         let handshake = private.content_type != ContentType::Application;
-        if handshake && private.ciphertext.len() > self.max_message_bytes() {
-            return Outcome::rejected("The handshake message is too large.");
+        let size = private.ciphertext.len() + private.authenticated_data.len();
+        if size > self.max_ciphertext(private.content_type) {
+            return Outcome::rejected(TOO_LARGE);
         }
-        match keys.epoch.open(&message.message, windows()) {
+        match keys.epoch.open(&message.message, self.windows()) {
+            Ok(opened) if size > self.max_opened(&keys, &opened) => Outcome::rejected(TOO_LARGE),
             Ok(opened) if handshake => self.handshake(&epoch, &keys, opened),
             Ok(opened) => self.application(&epoch, &keys, message, opened),
             Err(OpenError::Ratchet(RatchetError::TooFarAhead { generation, .. })) if !handshake => {
@@ -165,7 +198,7 @@ impl Transaction<'_> {
         if application.payload.len() > limits::PAYLOAD_BYTES {
             return Outcome::rejected("The payload is larger than a payload may be.");
         }
-        let next = match keys.epoch.consume(key, windows()) {
+        let next = match keys.epoch.consume(key, self.windows()) {
             Ok(next) => next,
             Err(error) => return Outcome::rejected(error),
         };
@@ -183,50 +216,5 @@ impl Transaction<'_> {
         let payload = application.payload.as_slice().to_vec();
         self.event(Event::Message { id, epoch: epoch.clone(), sender, payload, on_head });
         Outcome::Applied
-    }
-
-    /// Stores a message that waits; whoever it pushes out can be fetched again.
-    fn keep_waiting(&mut self, id: MessageId, waiting: Waiting) {
-        let key = |id: &MessageId, group| Key::named(Table::Waiting, group, &id.0);
-        self.changes.put(key(&id, &self.group.id), Value::Waiting(waiting.clone()));
-        for evicted in self.group.waiting.insert(id, waiting) {
-            self.changes.delete(key(&evicted, &self.group.id));
-        }
-    }
-
-    /// Takes a message out of the waiting room.
-    pub(super) fn stop_waiting(&mut self, id: &MessageId) -> Option<Bytes> {
-        let waiting = self.group.waiting.remove(id)?;
-        self.changes.delete(Key::named(Table::Waiting, &self.group.id, &id.0));
-        Some(waiting.bytes)
-    }
-
-    /// Takes up what waited for something that is here now, until nothing moves any more.
-    fn retry_waiting(&mut self) {
-        let ready = |group: &super::Group, missing: &Missing| match missing {
-            Missing::Epoch(epoch) => group.history.epoch(epoch).is_some(),
-            Missing::Proposal(reference) => group
-                .keys
-                .values()
-                .any(|keys| keys.epoch.proposals().contains_key(&ProposalRef(reference.clone()))),
-            Missing::Generation { .. } => false,
-        };
-        let group = &self.group;
-        let next = group.waiting.waiting_for(|missing| ready(group, missing)).into_iter().next();
-        if let Some(id) = next
-            && let Some(bytes) = self.stop_waiting(&id)
-        {
-            // A message that is applied takes up the next one; one that is not must not stop the others.
-            self.take(id, bytes.as_slice());
-            self.retry_waiting();
-        }
-    }
-}
-
-/// What is said of a message that waits.
-fn disposition(reason: &Reason) -> Disposition {
-    match reason {
-        Reason::Missing(missing) => Disposition::Pending { missing: missing.clone() },
-        Reason::Quarantined { .. } => Disposition::Quarantined,
     }
 }

@@ -51,7 +51,7 @@ impl Group {
             if message.dmls_epoch != parent.0 {
                 continue;
             }
-            let opened = match keys.epoch.open(&message.message, windows()) {
+            let opened = match keys.epoch.open(&message.message, windows(true)) {
                 Ok(opened) if matches!(opened.content.content.content, Content::Commit(_)) => opened,
                 // Application messages cannot be opened twice; they are not what is looked for.
                 _ => continue,

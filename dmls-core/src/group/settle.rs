@@ -250,7 +250,7 @@ impl Transaction<'_> {
             .any(|sent| matches!(&sent.proposal, Proposal::Remove(r) if r.removed == own));
         if self.group.state.leaving && !asked && self.group.state.place == Place::Member {
             // It is asked for again at the next step if it cannot be now.
-            let _ = self.propose_own_removal(&head);
+            self.attempt(|step| step.propose_own_removal(&head));
         }
     }
 }

@@ -93,6 +93,8 @@ pub enum Missing {
     Epoch(EpochId),
     /// A proposal that a commit names by reference.
     Proposal(Bytes),
+    /// A commit that names this proposal, by reference: its sender has as many others waiting as it may have.
+    Commit(Bytes),
     /// Earlier messages of the same sender: its generation is ahead of the window.
     Generation {
         /// The sender.

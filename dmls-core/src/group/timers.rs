@@ -1,9 +1,11 @@
 //! What is done because its time has come. A tick is an input like any other (DESIGN 4.8).
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use super::Group;
+use super::options::windows;
 use super::state::Place;
-use super::step::Missing;
-use super::store::MessageId;
 use super::transaction::Transaction;
 use super::waiting::Reason;
 use crate::history::HistoryEpoch;
@@ -37,14 +39,19 @@ impl Transaction<'_> {
         self.cast_due_votes();
         let due = |at: Option<u64>, now: u64| at.is_some_and(|at| at <= now);
         if due(self.group.state.ack_due, self.now()) {
-            // A failure means that the head's keys are gone, and with them the need to acknowledge it.
-            let _ = self.acknowledge();
+            // It can fail only when this member has used up its handshake keys in the head: it has spoken there.
+            self.group.state.ack_due = None;
+            self.attempt(Self::acknowledge);
         }
         self.schedule_turn();
         if due(self.group.state.turn_due, self.now()) {
             self.group.state.turn_due = None;
-            // Somebody else's turn comes if this one fails.
-            let _ = self.commit_on_head(Vec::new());
+            if !self.attempt(|step| step.commit_on_head(Vec::new())) {
+                // Somebody else's turn comes; this one's again when all had theirs.
+                let slots = self.group.keys.get(&self.group.state.head).map_or(1, |k| k.epoch.tree().width());
+                let wait = self.group.options.turn_slot_ms.max(1).saturating_mul(u64::from(slots) + 1);
+                self.group.state.turn_due = Some(self.now().saturating_add(wait));
+            }
         }
         self.ask_again_to_leave();
         self.expire_waiting();
@@ -58,8 +65,8 @@ impl Transaction<'_> {
         let due = self.group.state.votes_due.iter().filter(|(_, at)| **at <= now);
         for id in due.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             if let Some(target) = self.vote_for(&id) {
-                // A failure means that the epoch's keys are gone: evidence on it is ignored then.
-                let _ = self.vote(&id, target);
+                // It can fail only when this member has used up its handshake keys in the epoch.
+                self.attempt(|step| step.vote(&id, target));
             }
             self.group.state.votes_due.remove(&id);
         }
@@ -74,14 +81,12 @@ impl Transaction<'_> {
 
     /// Takes the smallest quarantined commit of each parent, once an interval.
     fn release_quarantined(&mut self) {
-        let mut smallest: std::collections::BTreeMap<EpochId, (CommitId, MessageId)> = Default::default();
-        for (id, waiting) in self.group.waiting.iter() {
-            if let Reason::Quarantined { parent, commit } = &waiting.reason {
-                let best = smallest.entry(parent.clone()).or_insert_with(|| (commit.clone(), *id));
-                *best = best.clone().min((commit.clone(), *id));
-            }
-        }
-        if smallest.is_empty() {
+        let parents = self.group.waiting.iter().filter_map(|(_, waiting)| match &waiting.reason {
+            Reason::Quarantined { parent, .. } => Some(parent.clone()),
+            Reason::Missing(_) => None,
+        });
+        let parents: BTreeSet<EpochId> = parents.collect();
+        if parents.is_empty() {
             self.group.state.quarantine_due = None;
             return;
         }
@@ -92,12 +97,22 @@ impl Transaction<'_> {
             return;
         }
         self.group.state.quarantine_due = Some(self.now().saturating_add(interval));
-        for (commit, id) in smallest.into_values() {
-            if let Some(bytes) = self.stop_waiting(&id) {
-                self.released = Some(commit);
-                self.take(id, bytes.as_slice());
-                self.released = None;
+        for parent in parents {
+            match self.quarantined(&parent).into_iter().next() {
+                Some((commit, id, _)) => self.release(commit, &id),
+                None => self.drop_quarantined(&parent),
             }
+        }
+        self.retry_waiting();
+    }
+
+    /// What was quarantined on an epoch that is deleted has no turn any more.
+    fn drop_quarantined(&mut self, gone: &EpochId) {
+        let on_gone =
+            |reason: &Reason| matches!(reason, Reason::Quarantined { parent, .. } if parent == gone);
+        let waiting = self.group.waiting.iter().filter(|(_, waiting)| on_gone(&waiting.reason));
+        for id in waiting.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.stop_waiting(&id);
         }
     }
 
@@ -129,15 +144,20 @@ impl Transaction<'_> {
     pub(super) fn reconciled(&mut self) {
         let state = &mut self.group.state;
         state.reconciled_until = state.now_ms.saturating_add(self.group.options.reconciled_for_ms);
-        // Whatever was too far ahead of its sender's messages has them now, or never.
-        let ahead = self.group.waiting.waiting_for(|missing| matches!(missing, Missing::Generation { .. }));
-        for id in ahead {
-            if let Some(bytes) = self.stop_waiting(&id) {
-                self.take(id, bytes.as_slice());
-            }
-        }
+        self.trim_ratchets();
         if self.group.state.place == Place::Member {
             self.ask_again_to_leave();
+        }
+    }
+
+    /// Caught up: keys of skipped messages are kept as far back as the window says from now on.
+    fn trim_ratchets(&mut self) {
+        for keys in self.group.keys.values_mut() {
+            let mut tree = keys.epoch.secret_tree().clone();
+            tree.trim(windows(false));
+            if tree.changed_leaves(keys.epoch.secret_tree()).next().is_some() {
+                keys.epoch = Arc::new(keys.epoch.with_secret_tree(tree));
+            }
         }
     }
 }

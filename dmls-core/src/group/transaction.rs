@@ -26,6 +26,8 @@ pub(super) struct Transaction<'a> {
     pub(super) rng: &'a mut dyn CryptoRng,
     /// Whether commits, votes or acknowledgements have been recorded: what is decided may have changed.
     pub(super) evidence: bool,
+    /// Whether a message has taken effect: others may have waited for it.
+    pub(super) news: bool,
     /// A quarantined commit whose turn has come.
     pub(super) released: Option<CommitId>,
 }
@@ -48,6 +50,7 @@ impl<'a> Transaction<'a> {
             effects: Vec::new(),
             rng,
             evidence: false,
+            news: false,
             released: None,
         }
     }
@@ -61,6 +64,7 @@ impl<'a> Transaction<'a> {
             effects: Vec::new(),
             rng,
             evidence: true,
+            news: false,
             released: None,
         }
     }
@@ -77,6 +81,18 @@ impl<'a> Transaction<'a> {
     pub(super) fn random_below(&mut self, below: u64) -> u64 {
         // The bias of the remainder is of no consequence for jitter.
         self.rng.next_u64().checked_rem(below).unwrap_or(0)
+    }
+
+    /// Does something that may fail half-way; then all of it has not happened. Whether it succeeded.
+    pub(super) fn attempt<E>(&mut self, action: impl FnOnce(&mut Self) -> Result<(), E>) -> bool {
+        let before = (self.group.clone(), self.changes.clone(), self.effects.len(), self.evidence);
+        let done = action(self).is_ok();
+        if !done {
+            let (group, changes, effects, evidence) = before;
+            (self.group, self.changes, self.evidence) = (group, changes, evidence);
+            self.effects.truncate(effects);
+        }
+        done
     }
 
     /// Keeps a message in the log, from which it is served to others.

@@ -9,6 +9,7 @@ use super::step::Missing;
 use super::store::MessageId;
 use crate::codec::Bytes;
 use crate::schedule::{CommitId, EpochId};
+use crate::tree::LeafIndex;
 
 /// Why a message is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +20,10 @@ pub enum Reason {
     Quarantined {
         /// The parent.
         parent: EpochId,
-        /// The commit: the smallest is taken first.
+        /// The commit: the one with the smallest key is taken first.
         commit: CommitId,
+        /// Whose it is.
+        committer: LeafIndex,
     },
 }
 
@@ -35,16 +38,25 @@ pub struct Waiting {
     pub since_ms: u64,
 }
 
+impl Waiting {
+    fn is_missing(&self) -> bool {
+        matches!(self.reason, Reason::Missing(_))
+    }
+}
+
 /// The waiting messages of a group. A clone shares them.
 #[derive(Clone)]
 pub(super) struct WaitingRoom {
     messages: RedBlackTreeMapSync<MessageId, Waiting>,
-    bytes: usize,
+    /// How many of them miss something, and their bytes. Anybody can send such messages; quarantined ones come from
+    /// members, and have bounds of their own, so that nobody pushes them out.
+    missing: usize,
+    missing_bytes: usize,
 }
 
 impl Default for WaitingRoom {
     fn default() -> Self {
-        Self { messages: RedBlackTreeMapSync::new_sync(), bytes: 0 }
+        Self { messages: RedBlackTreeMapSync::new_sync(), missing: 0, missing_bytes: 0 }
     }
 }
 
@@ -61,16 +73,20 @@ impl WaitingRoom {
         self.messages.iter()
     }
 
-    /// Puts a message in. Whoever has waited longest goes when there is no room.
+    /// Puts a message in. Whoever has missed something for longest goes when there is no room.
     pub(super) fn insert(&mut self, id: MessageId, waiting: Waiting) -> Vec<MessageId> {
         self.remove(&id);
-        self.bytes += waiting.bytes.len();
+        if waiting.is_missing() {
+            self.missing += 1;
+            self.missing_bytes += waiting.bytes.len();
+        }
         self.messages.insert_mut(id, waiting);
         let mut evicted = Vec::new();
-        while self.len() > limits::WAITING || self.bytes > limits::WAITING_BYTES {
-            let oldest =
-                self.messages.iter().filter(|(other, _)| **other != id).min_by_key(|(_, w)| w.since_ms);
-            let Some(oldest) = oldest.map(|(oldest, _)| *oldest) else { break };
+        while self.missing > limits::WAITING || self.missing_bytes > limits::WAITING_BYTES {
+            let others = self.messages.iter().filter(|(other, w)| **other != id && w.is_missing());
+            let oldest = others.min_by_key(|(_, w)| w.since_ms).map(|(oldest, _)| *oldest);
+            // A message that is larger than the room by itself does not stay either.
+            let oldest = oldest.unwrap_or(id);
             self.remove(&oldest);
             evicted.push(oldest);
         }
@@ -80,17 +96,11 @@ impl WaitingRoom {
     pub(super) fn remove(&mut self, id: &MessageId) -> Option<Waiting> {
         let removed = self.messages.get(id).cloned()?;
         self.messages.remove_mut(id);
-        self.bytes -= removed.bytes.len();
+        if removed.is_missing() {
+            self.missing -= 1;
+            self.missing_bytes -= removed.bytes.len();
+        }
         Some(removed)
-    }
-
-    /// The messages that wait for what `matches` says, oldest first.
-    pub(super) fn waiting_for(&self, matches: impl Fn(&Missing) -> bool) -> Vec<MessageId> {
-        let found =
-            self.messages.iter().filter(|(_, w)| matches!(&w.reason, Reason::Missing(m) if matches(m)));
-        let mut found: Vec<_> = found.map(|(id, w)| (w.since_ms, *id)).collect();
-        found.sort();
-        found.into_iter().map(|(_, id)| id).collect()
     }
 
     /// The messages that came before `before_ms` and still miss something.
