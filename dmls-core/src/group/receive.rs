@@ -127,7 +127,7 @@ impl Transaction<'_> {
 
     /// The windows of application keys as of now.
     pub(super) fn windows(&self) -> Windows {
-        windows(self.now() >= self.group.state.reconciled_until)
+        windows(self.retrying || self.now() >= self.group.state.reconciled_until)
     }
 
     /// Finds the epoch. The header is a hint: whatever it says wrongly fails to open.

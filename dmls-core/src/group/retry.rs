@@ -27,6 +27,7 @@ impl Transaction<'_> {
         // Whatever is taken is done with, or waits for something later. Should it ever wait for the same again, it is
         // left alone: nothing loops.
         let mut stuck = BTreeSet::new();
+        self.retrying = true;
         while std::mem::take(&mut self.news) {
             while let Some(id) = self.next_ready(&stuck) {
                 let Some(waiting) = self.stop_waiting(&id) else { break };
@@ -36,6 +37,7 @@ impl Transaction<'_> {
                 }
             }
         }
+        self.retrying = false;
     }
 
     /// A message that waits for nothing any more; of several of one sender the one of the first generation.

@@ -28,6 +28,8 @@ pub(super) struct Transaction<'a> {
     pub(super) evidence: bool,
     /// Whether a message has taken effect: others may have waited for it.
     pub(super) news: bool,
+    /// Whether messages that have waited are taken up, in another order than they were sent in.
+    pub(super) retrying: bool,
     /// A quarantined commit whose turn has come.
     pub(super) released: Option<CommitId>,
 }
@@ -51,6 +53,7 @@ impl<'a> Transaction<'a> {
             rng,
             evidence: false,
             news: false,
+            retrying: false,
             released: None,
         }
     }
@@ -65,6 +68,7 @@ impl<'a> Transaction<'a> {
             rng,
             evidence: true,
             news: false,
+            retrying: false,
             released: None,
         }
     }

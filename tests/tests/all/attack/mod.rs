@@ -1,6 +1,7 @@
 //! Hostile input, and what a thief of the store can do.
 
 mod canary;
+mod flood;
 mod forged;
 mod malformed;
 mod replay;
