@@ -12,9 +12,9 @@ use super::waiting::WaitingRoom;
 use super::{Group, Keys};
 use crate::codec::Bytes;
 use crate::epoch::{Epoch, RecordError};
-use crate::history::{History, HistoryError};
+use crate::history::{History, HistoryEpoch, HistoryError};
 use crate::schedule::{EpochId, InitPprf, LeafRatchets};
-use crate::suite::HpkePrivateKey;
+use crate::suite::{HpkePrivateKey, HpkePublicKey};
 use crate::tree::{LeafIndex, RatchetTree, StoredSubtree, SubtreeCache};
 
 /// Why a stored group cannot be used. The store is left as it is.
@@ -34,6 +34,12 @@ pub enum LoadError {
         /// What is wrong.
         source: RecordError,
     },
+    /// The records of one epoch are in the place of another's.
+    #[error("The records of epoch {0} are those of another epoch.")]
+    Misplaced(EpochId),
+    /// The epoch has a child, and could still derive it: its record is older than the child's.
+    #[error("Epoch {0} is not punctured by a commit that has been processed: its records are of different times.")]
+    Unpunctured(EpochId),
     /// A record that others need is not there.
     #[error("A record of table {0} is missing.")]
     Missing(&'static str),
@@ -74,7 +80,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn keys(&mut self, id: &EpochId) -> Result<Keys, LoadError> {
+    fn keys(&mut self, id: &EpochId, facts: &HistoryEpoch, puncturing: bool) -> Result<Keys, LoadError> {
         let missing = |table: Table| LoadError::Missing(table.name());
         let record = match self.store.get(&Key::epoch(Table::Epochs, self.id, id))? {
             Some(Value::Epoch(record)) => record,
@@ -91,10 +97,24 @@ impl Parts<'_> {
         let suite = record.suite().map_err(failed)?;
         let tree = RatchetTree::load(suite, record.tree_hash(), record.width(), &mut fetch, &mut self.cache);
         let tree = tree.map_err(|error| failed(error.into()))?;
-        let private_key =
-            |public: &crate::suite::HpkePublicKey| self.node_keys.get(public.as_slice()).cloned();
+        // A key in the place of another counts as missing.
+        let private_key = |public: &HpkePublicKey| {
+            let private = self.node_keys.get(public.as_slice())?;
+            (suite.hpke().public_key(private).as_ref() == Ok(public)).then(|| private.clone())
+        };
         let ratchets = self.ratchets(id)?;
         let epoch = Epoch::from_record(record, tree, &private_key, ratchets).map_err(failed)?;
+        let context = epoch.context();
+        let by = facts.parent.as_ref().map(|(_, commit)| commit);
+        if context.group_id != self.id.0
+            || context.epoch != facts.number
+            || by.is_some_and(|commit| *commit != epoch.commit_id())
+        {
+            return Err(LoadError::Misplaced(id.clone()));
+        }
+        if puncturing && init.punctured_count() < facts.children.len() {
+            return Err(LoadError::Unpunctured(id.clone()));
+        }
         Ok(Keys { epoch: Arc::new(epoch), init: Arc::new(init) })
     }
 
@@ -136,8 +156,12 @@ impl Group {
             cache: SubtreeCache::default(),
         };
         let mut keys = BTreeMap::new();
-        for (epoch, _) in history.epochs() {
-            keys.insert(epoch.clone(), parts.keys(epoch)?);
+        for (epoch, facts) in history.epochs() {
+            keys.insert(epoch.clone(), parts.keys(epoch, facts, options.puncturing)?);
+        }
+        // Keys without facts: a record of the history is missing, perhaps the anchor's, which nothing refers to.
+        if store.places(&Key::of_group(Table::Epochs, id))?.len() != keys.len() {
+            return Err(LoadError::Missing(Table::History.name()));
         }
         let suite = keys.get(&state.head).map(|keys: &Keys| keys.epoch.suite());
         let mut waiting = WaitingRoom::default();

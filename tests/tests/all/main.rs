@@ -2,3 +2,4 @@
 
 mod attack;
 mod converge;
+mod store;
