@@ -252,8 +252,6 @@ impl Transaction<'_> {
         let child = Keys { epoch: Arc::new(created.child), init: Arc::new(dmls.parent_init) };
         let parent_keys = Keys { epoch: Arc::new(created.parent), init: Arc::new(init) };
         let added: Vec<Bytes> = created.commit.added.iter().map(|added| added.reference.clone()).collect();
-        self.publish(&head, created.message)?;
-        self.mark_handshake(&head);
         let new = NewChild {
             parent: head.clone(),
             parent_keys,
@@ -263,6 +261,9 @@ impl Transaction<'_> {
         if let super::receive::Outcome::Rejected(rule) = self.add_child(new, Some(())) {
             return Err(ActionError::Record(rule));
         }
+        // What is published is stored with the child that it leads to.
+        self.publish(&head, created.message)?;
+        self.mark_handshake(&head);
         let own = keys.epoch.own_leaf();
         self.evidence |= self.group.history.record_spoken(&head, own).unwrap_or(false);
         if let Some(welcome) = created.welcome {

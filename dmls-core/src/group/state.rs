@@ -71,6 +71,12 @@ impl State {
         }
     }
 
+    /// Whether nothing but time has passed since `before`.
+    pub(super) fn is_later(&self, before: &Self) -> bool {
+        let Self { now_ms, reconciled_ms, .. } = *before;
+        Self { now_ms, reconciled_ms, ..self.clone() } == *before
+    }
+
     /// Takes the time on. It never goes back, and while reconciled it counts as such.
     pub(super) fn advance(&mut self, now_ms: u64) {
         let now = self.now_ms.max(now_ms);

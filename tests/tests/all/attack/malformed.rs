@@ -204,3 +204,22 @@ fn a_dropped_step_has_not_happened() {
     assert!(before == (stored_records(&world.peers[2].store), world.peers[2].group().view()));
     assert_eq!(world.inject(2, &bytes), Disposition::Applied);
 }
+
+#[test]
+fn garbage_makes_nobody_write() {
+    let (mut world, bytes) = with_message(57, "text");
+    assert_eq!(world.inject(2, &bytes), Disposition::Applied);
+    // No timer is due in this time.
+    let until = world.peers[2].group().next_deadline().unwrap_or(u64::MAX);
+    world.now = (world.now + 5_000).min(until - 1);
+    let mut rng = world.rng.clone();
+    for bad in [&bytes[..], &bytes[1..], b"garbage", b""] {
+        let step = world.peers[2].group().handle(Input::Message(bad), world.now, &mut rng);
+        assert!(step.changes.is_empty() && step.effects.is_empty(), "{:?}", step.disposition);
+    }
+    // Control: what applies is written.
+    world.send(0, "more");
+    let more = world.bytes(world.sent() - 1).to_vec();
+    let step = world.peers[2].group().handle(Input::Message(&more), world.now, &mut rng);
+    assert!(!step.changes.is_empty() && step.disposition == Some(Disposition::Applied));
+}
