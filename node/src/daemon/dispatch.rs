@@ -26,6 +26,10 @@ use crate::store::{Column, Extra};
 
 /// How long an invitation waits for its Welcomes to be taken before it answers; they are tried on afterwards.
 const DELIVERY_WAIT: Duration = Duration::from_secs(3);
+/// How often a key package is asked for when the connection ends in between.
+const KEY_PACKAGE_ATTEMPTS: u32 = 5;
+/// The wait between two of these.
+const RETRY_WAIT: Duration = Duration::from_millis(200);
 /// Events in one go of a stream.
 const BATCH: usize = 64;
 
@@ -227,7 +231,18 @@ impl Node {
 
     async fn fetch_key_package(&self, peer: PeerId, record: &PeerRecord) -> Result<Vec<u8>, Failure> {
         let addresses = super::peers::addresses(record);
-        let answer = self.gossip.request(peer, addresses, KEY_PACKAGE, key_package_request()).await;
+        let mut attempts = 0;
+        let answer = loop {
+            let answer =
+                self.gossip.request(peer, addresses.clone(), KEY_PACKAGE, key_package_request()).await;
+            attempts += 1;
+            // One of two connections that were opened at once is closed again. Asking twice does no harm.
+            let again = matches!(answer, Err(RequestError::Disconnected | RequestError::Busy));
+            if !again || attempts == KEY_PACKAGE_ATTEMPTS {
+                break answer;
+            }
+            tokio::time::sleep(RETRY_WAIT).await;
+        };
         answer.map_err(|error| {
             let who = if record.name.is_empty() { peer.to_string() } else { record.name.clone() };
             let code = match error {

@@ -321,9 +321,7 @@ impl Scenario {
                         refused += 1;
                         words = why;
                     }
-                    ReplayView::Refused(why) => {
-                        report.say(&format!("  {name}: refused for another reason: {why}"))
-                    }
+                    ReplayView::Refused(why) => (otherwise, words) = (otherwise + 1, why),
                     ReplayView::Derived => derived += 1,
                     ReplayView::NotRetained => {}
                 }
