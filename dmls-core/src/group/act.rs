@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::authority::{Authority, is_authorised};
 use super::handshake::{NewChild, removed_by};
 use super::options::limits;
 use super::records::Value;
@@ -14,7 +15,7 @@ use super::store::{Key, Table};
 use super::transaction::Transaction;
 use super::{Group, Keys};
 use crate::codec::{Bytes, CodecError, encode};
-use crate::epoch::{CommitRequest, CreateError, DefaultPolicy, InitSource, NoPsks};
+use crate::epoch::{CommitRequest, CreateError, InitSource, NoPsks};
 use crate::framing::{
     Add, Content, DmlsApplication, DmlsJoin, KeyPackage, KeyPackageError, KeyPackagePolicy, MlsMessage,
     MlsMessageBody, Proposal, ProposalRef, Remove,
@@ -240,7 +241,7 @@ impl Transaction<'_> {
                 let x = child_init_input(suite, conf, context)?;
                 if puncturing { init.evaluate_and_puncture(&x) } else { init.evaluate(&x) }
             };
-            let mut request = CommitRequest::new(&NoPsks, &DefaultPolicy);
+            let mut request = CommitRequest::new(&NoPsks, &Authority);
             request.proposals = proposals;
             request.references = references;
             request.meta = Some(meta);
@@ -280,6 +281,7 @@ impl Transaction<'_> {
         for (reference, sent) in keys.epoch.proposals() {
             if let Proposal::Remove(remove) = &sent.proposal
                 && remove.removed != own
+                && is_authorised(keys.epoch.public(), sent)
                 && keys.epoch.leaf(remove.removed).is_some()
                 && taken.insert(remove.removed)
             {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Keys;
+use super::authority::Authority;
 use super::options::limits;
 use super::receive::Outcome;
 use super::step::{Event, Missing};
@@ -11,7 +12,7 @@ use super::transaction::{Transaction, member};
 use super::waiting::Reason;
 use crate::codec::Bytes;
 use crate::epoch::{
-    CommitError, DefaultPolicy, Entered, Epoch, InitSource, NoPsks, Opened, ProposalListError, PublicCommit,
+    CommitError, Entered, Epoch, InitSource, NoPsks, Opened, ProposalListError, PublicCommit,
 };
 use crate::framing::{Content, DmlsMeta, Proposal};
 use crate::history::{Blocked, Child, HistoryEpoch, Member, Operation, Summary};
@@ -127,7 +128,7 @@ impl Transaction<'_> {
 
     /// A commit of somebody else.
     fn commit(&mut self, epoch: &EpochId, keys: &Keys, opened: &Opened, leaf: LeafIndex) -> Outcome {
-        let commit = match keys.epoch.stage_commit(&opened.content, &DefaultPolicy) {
+        let commit = match keys.epoch.stage_commit(&opened.content, &Authority) {
             Ok(commit) => commit,
             Err(CommitError::List(ProposalListError::UnknownReference(reference))) => {
                 return Outcome::Wait(Reason::Missing(Missing::Proposal(reference.0)));

@@ -17,6 +17,7 @@
 //! ```
 
 mod act;
+mod authority;
 mod client;
 mod handshake;
 mod load;

@@ -2,12 +2,13 @@
 
 use thiserror::Error;
 
+use super::authority::Authority;
 use super::handshake::enter;
 use super::options::windows;
 use super::store::{Key, MessageId, Store, StoreError, Table};
 use super::{Group, Value};
 use crate::codec::decode;
-use crate::epoch::{CommitError, DefaultPolicy, OpenError};
+use crate::epoch::{CommitError, OpenError};
 use crate::framing::{Content, DmlsMessage};
 use crate::schedule::{CommitId, EpochId};
 
@@ -56,7 +57,7 @@ impl Group {
                 // Application messages cannot be opened twice; they are not what is looked for.
                 _ => continue,
             };
-            let staged = keys.epoch.stage_commit(&opened.content, &DefaultPolicy)?;
+            let staged = keys.epoch.stage_commit(&opened.content, &Authority)?;
             if staged.commit_id() == *commit {
                 let (entered, _) = enter(&keys.epoch, &keys.init, &staged)?;
                 let epoch = entered.dmls.ok_or(CommitError::InitSource)?.dmls_epoch;

@@ -1,5 +1,6 @@
 //! What follows from new evidence or from time passing: the head, what is final, and what this client says next.
 
+use super::authority::is_authorised;
 use super::state::Place;
 use super::step::Event;
 use super::transaction::Transaction;
@@ -224,8 +225,10 @@ impl Transaction<'_> {
         let head = self.group.state.head.clone();
         let Some(keys) = self.group.keys.get(&head) else { return };
         let own = keys.epoch.own_leaf();
+        let public = keys.epoch.public();
+        let authorised = keys.epoch.proposals().values().filter(|sent| is_authorised(public, sent));
         let leaving =
-            super::handshake::removed_by(keys.epoch.proposals().values().map(|sent| &sent.proposal));
+            super::handshake::removed_by(authorised.map(|sent| &sent.proposal));
         let waiting = leaving.iter().any(|leaf| keys.epoch.leaf(*leaf).is_some());
         let named = self.group.history.epoch(&head).is_none_or(|epoch| epoch.own.named.is_some());
         if !waiting || named || leaving.contains(&own) || self.group.state.place != Place::Member {

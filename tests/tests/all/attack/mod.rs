@@ -1,5 +1,6 @@
 //! Hostile input, and what a thief of the store can do.
 
+mod admins;
 mod canary;
 mod flood;
 mod forged;
