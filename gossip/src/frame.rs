@@ -9,6 +9,9 @@ use libp2p::futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::request_response::Codec;
 use thiserror::Error;
 
+/// Bytes that are read at once.
+const PIECE: usize = 16 * 1024;
+
 /// Why a frame was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum FrameError {
@@ -50,21 +53,28 @@ impl Reading {
         Self { used: Arc::default(), max }
     }
 
-    fn reserve(&self, len: usize) -> Option<Reserved> {
-        let before = self.used.fetch_add(len, Ordering::AcqRel);
-        let reserved = Reserved { used: self.used.clone(), len };
-        (before.saturating_add(len) <= self.max).then_some(reserved)
+    fn hold(&self) -> Held<'_> {
+        Held { reading: self, len: 0 }
     }
 }
 
-struct Reserved {
-    used: Arc<AtomicUsize>,
+/// The share of one frame; given back on drop.
+struct Held<'a> {
+    reading: &'a Reading,
     len: usize,
 }
 
-impl Drop for Reserved {
+impl Held<'_> {
+    fn grow(&mut self, len: usize) -> Result<(), FrameError> {
+        let before = self.reading.used.fetch_add(len, Ordering::AcqRel);
+        self.len = self.len.saturating_add(len);
+        if before.saturating_add(len) > self.reading.max { Err(FrameError::Busy) } else { Ok(()) }
+    }
+}
+
+impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.used.fetch_sub(self.len, Ordering::AcqRel);
+        self.reading.used.fetch_sub(self.len, Ordering::AcqRel);
     }
 }
 
@@ -78,12 +88,17 @@ where
     if len > max {
         return Err(io::Error::new(io::ErrorKind::InvalidData, FrameError::TooLarge { len, max }));
     }
-    let _reserved = reading.reserve(len).ok_or_else(|| io::Error::other(FrameError::Busy))?;
-    // The buffer grows with what has come, not with what was announced.
-    let mut out = Vec::with_capacity(len.min(64 * 1024));
-    io.take(len as u64).read_to_end(&mut out).await?;
-    if out.len() < len {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+    // Buffer and share grow with what has come: who only announces much takes nothing away from others.
+    let (mut held, mut out) = (reading.hold(), Vec::new());
+    let mut piece = vec![0; len.min(PIECE)];
+    while out.len() < len {
+        let open = piece.len().min(len - out.len());
+        let n = io.read(piece.get_mut(..open).unwrap_or_default()).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        held.grow(n).map_err(io::Error::other)?;
+        out.extend_from_slice(piece.get(..n).unwrap_or_default());
     }
     Ok(out)
 }
@@ -137,6 +152,9 @@ impl Codec for FrameCodec {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
     use libp2p::futures::executor::block_on;
     use libp2p::futures::io::Cursor;
 
@@ -159,11 +177,43 @@ mod tests {
     #[test]
     fn what_is_being_read_is_bounded_over_all_streams_and_given_back() {
         let reading = Reading::new(100);
-        let held = reading.reserve(98).unwrap();
+        let mut held = reading.hold();
+        held.grow(98).unwrap();
         let error = block_on(read(&mut frame(3, b"abc"), 3, &reading)).unwrap_err();
         assert_eq!(FrameError::of(&error), Some(FrameError::Busy));
         drop(held);
         assert!(block_on(read(&mut frame(3, b"abc"), 3, &reading)).is_ok());
+        assert_eq!(reading.used.load(Ordering::SeqCst), 0);
+    }
+
+    /// Gives what it has and then neither more nor an end.
+    struct Stalled(Cursor<Vec<u8>>);
+
+    impl AsyncRead for Stalled {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            match Pin::new(&mut self.0).poll_read(cx, buf) {
+                Poll::Ready(Ok(0)) => Poll::Pending,
+                other => other,
+            }
+        }
+    }
+
+    #[test]
+    fn an_announced_length_takes_nothing_away_from_others() {
+        let reading = Reading::new(100_000);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut stalled: Vec<_> = (0..20).map(|_| Stalled(frame(100_000, &[7; 4_000]))).collect();
+        let mut open: Vec<_> = stalled.iter_mut().map(|io| Box::pin(read(io, 100_000, &reading))).collect();
+        assert!(open.iter_mut().all(|read| read.as_mut().poll(&mut cx).is_pending()));
+        assert_eq!(reading.used.load(Ordering::SeqCst), 80_000, "what has come is counted");
+        assert!(block_on(read(&mut frame(20_000, &[1; 20_000]), 20_000, &reading)).is_ok());
+        let error = block_on(read(&mut frame(20_001, &[1; 20_001]), 20_001, &reading)).unwrap_err();
+        assert_eq!(FrameError::of(&error), Some(FrameError::Busy), "the control: what has come is bounded");
+        drop(open);
         assert_eq!(reading.used.load(Ordering::SeqCst), 0);
     }
 }
