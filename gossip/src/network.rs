@@ -235,6 +235,8 @@ impl Task {
             blocked.block_peer(peer);
         }
         for peer in freed {
+            let points = self.standing.points(&peer, now);
+            self.tell_score(&peer, points);
             if !self.peers.contains_key(&peer) {
                 self.known.hurry(&peer, now);
             }

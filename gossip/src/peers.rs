@@ -27,10 +27,27 @@ pub(crate) struct Known {
 
 struct Entry {
     addresses: Vec<Multiaddr>,
+    /// How many of them, at the front, are configured: what a peer or mDNS claims does not displace them.
+    pinned: usize,
     configured: bool,
     attempts: u32,
     /// When to dial; `None` while connected or dialling.
     next: Option<Instant>,
+}
+
+impl Entry {
+    /// The newest are the likeliest to work and come first; the last make room.
+    fn insert(&mut self, address: Multiaddr, configured: bool) {
+        match self.addresses.iter().position(|known| *known == address) {
+            Some(at) if configured && at >= self.pinned => {
+                self.addresses.remove(at);
+            }
+            Some(_) => return,
+            None => {}
+        }
+        self.addresses.insert(if configured { 0 } else { self.pinned }, address);
+        self.pinned += usize::from(configured);
+    }
 }
 
 impl Known {
@@ -57,18 +74,15 @@ impl Known {
         }
         let entry = self.peers.entry(peer).or_insert(Entry {
             addresses: Vec::new(),
+            pinned: 0,
             configured,
             attempts: 0,
             next: None,
         });
         entry.configured |= configured;
-        for address in addresses {
-            if !entry.addresses.contains(&address) {
-                // The newest are the likeliest to work; the oldest make room.
-                entry.addresses.insert(0, address);
-            }
-        }
+        addresses.into_iter().for_each(|address| entry.insert(address, configured));
         entry.addresses.truncate(self.max_addresses);
+        entry.pinned = entry.pinned.min(entry.addresses.len());
         if next.is_some() {
             entry.next = next;
         }
@@ -238,6 +252,13 @@ impl Standing {
 
     pub(crate) fn end_bans(&mut self, now: Instant) {
         self.banned.retain(|_, until| *until > now);
+    }
+
+    /// The points of all who have some, or had when this was last called: those of whom nothing is left are forgotten.
+    pub(crate) fn fade(&mut self, now: Instant) -> Vec<(PeerId, u32)> {
+        let all: Vec<_> = self.points.keys().map(|peer| (*peer, self.points(peer, now))).collect();
+        self.points.retain(|_, (points, since)| faded(*points, *since, now, self.half_life) >= 1.0);
+        all
     }
 
     pub(crate) fn is_blocked(&self, peer: &PeerId) -> bool {

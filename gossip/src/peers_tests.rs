@@ -57,6 +57,22 @@ fn the_newest_addresses_are_kept() {
 }
 
 #[test]
+fn claimed_addresses_do_not_displace_configured_ones() {
+    let (mut known, peer) = (known(), PeerId::random());
+    let all = ["/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/2", "/ip4/127.0.0.1/tcp/3"].map(addr);
+    known.add(peer, [all[0].clone()], false, None);
+    known.add(peer, [all[1].clone()], true, None);
+    known.add(peer, [all[2].clone()], false, None);
+    assert_eq!(known.addresses(&peer), [all[1].clone(), all[2].clone()], "the oldest claim made room");
+    known.add(peer, [all[0].clone(), all[1].clone()], false, None);
+    assert_eq!(known.addresses(&peer), [all[1].clone(), all[0].clone()]);
+    // A claimed address that is configured later stays too.
+    known.add(peer, [all[0].clone()], true, None);
+    known.add(peer, [all[2].clone()], false, None);
+    assert_eq!(known.addresses(&peer), [all[0].clone(), all[1].clone()]);
+}
+
+#[test]
 fn points_ban_and_fade() {
     let (limits, timing) = (Limits::default(), Timing { ban_ms: 1_000, ..Timing::default() });
     let mut standing = Standing::new(&limits, &timing);
@@ -64,12 +80,25 @@ fn points_ban_and_fade() {
     assert_eq!(standing.fault(peer, Fault::Malformed, now), (50, false));
     let later = now + ms(timing.forgive_ms);
     assert_eq!(standing.points(&peer, later), 25);
+    assert_eq!(standing.fade(later), [(peer, 25)]);
     assert_eq!(standing.fault(peer, Fault::Malformed, later), (75, false));
     assert!(!standing.is_out(&peer));
     assert_eq!(standing.fault(peer, Fault::Malformed, later), (125, true));
     assert!(standing.is_banned(&peer) && standing.is_out(&peer) && !standing.is_blocked(&peer));
     standing.end_bans(later + Duration::from_millis(1_000));
     assert!(!standing.is_out(&peer) && standing.points(&peer, later) == 0);
+}
+
+#[test]
+fn who_has_been_forgiven_is_told_once_more_and_forgotten() {
+    let (limits, timing) = (Limits::default(), Timing::default());
+    let mut standing = Standing::new(&limits, &timing);
+    let (now, peer) = (Instant::now(), PeerId::random());
+    standing.fault(peer, Fault::UnknownTopic, now);
+    let later = now + 2 * ms(timing.forgive_ms);
+    assert_eq!(standing.fade(now), [(peer, 2)]);
+    assert_eq!(standing.fade(later), [(peer, 0)]);
+    assert_eq!(standing.fade(later), []);
 }
 
 #[test]

@@ -201,6 +201,9 @@ impl Task {
         self.ignored.sweep(now);
         self.standing.end_bans(now);
         self.apply_outside(now);
+        for (peer, points) in self.standing.fade(now) {
+            self.tell_score(&peer, points);
+        }
         self.sweep_sessions(now);
         self.serving.sweep(now);
         self.direct.sweep(now);
@@ -238,11 +241,18 @@ impl Task {
         let (points, banned) = self.standing.fault(peer, fault, now);
         tracing::debug!(%peer, %fault, points, banned, "a peer broke a rule");
         self.stats.faults += 1;
-        self.swarm.behaviour_mut().gossip.set_application_score(&peer, -f64::from(points));
+        self.tell_score(&peer, points);
         if banned {
             self.apply_outside(now);
         }
         self.emit(Event::Penalised { peer, fault, banned });
+    }
+
+    /// Tells gossipsub what a peer's points are; it does not forget by itself. Whoever is below zero is out of the
+    /// mesh, so the few points that a race can cost an honest peer do not count there.
+    pub(crate) fn tell_score(&mut self, peer: &PeerId, points: u32) {
+        let felt = points.saturating_sub(self.config.limits.ban_points / 5);
+        self.swarm.behaviour_mut().gossip.set_application_score(peer, -f64::from(felt));
     }
 
     /// The connected peers that share a topic.
@@ -262,9 +272,12 @@ impl Task {
 
     /// Whether a message that the store does not have must not be fetched or handed over (again).
     pub(crate) fn is_refused(&self, key: &Key) -> bool {
-        self.rejected.contains(key)
-            || self.ignored.contains(key)
-            || self.store.unwanted(&key.0, &key.1).unwrap_or(true)
+        self.is_rejected(key) || self.store.unwanted(&key.0, &key.1).unwrap_or(true)
+    }
+
+    /// Whether the application has said, a short time ago, that it does not want a message.
+    pub(crate) fn is_rejected(&self, key: &Key) -> bool {
+        self.rejected.contains(key) || self.ignored.contains(key)
     }
 
     /// Whether the store has a message. A store that fails has it: nothing is fetched into a failing store.
