@@ -15,10 +15,10 @@ use libp2p::request_response::{OutboundFailure, OutboundRequestId};
 use crate::config::ms;
 use crate::frame::FrameError;
 use crate::pull::{Large, Partial};
-use crate::reconcile::{ReconcileError, Snapshot, Step};
+use crate::reconcile::{ReconcileError, Snapshot, Step, Surplus};
 use crate::schedule::Plan;
 use crate::task::{Done, Key, Task};
-use crate::wire::{Refusal, Request, Response};
+use crate::wire::{MAX_REQUEST, Refusal, Request, Response};
 use crate::{Event, Fault, MessageId, StoreError, Topic};
 
 /// A store job that takes longer than this is given up.
@@ -29,7 +29,7 @@ const JOB: Duration = Duration::from_secs(60);
 pub(crate) struct Catchup {
     pub(crate) sessions: HashMap<u64, Session>,
     /// Ids that a session has asked for just now: another one waits for the outcome.
-    pub(crate) in_flight: HashMap<Key, u64>,
+    pub(crate) in_flight: HashMap<Key, (u64, Instant)>,
     pub(crate) plans: HashMap<(PeerId, Topic), Plan>,
     /// Requests that are out, and the session each belongs to; hints belong to none.
     pub(crate) asked: HashMap<OutboundRequestId, Option<u64>>,
@@ -76,7 +76,10 @@ pub(crate) struct Session {
     floor: u64,
     snapshot: Option<Arc<Snapshot>>,
     rounds: u32,
-    surplus: usize,
+    /// Ids that the peer has and the snapshot has not.
+    found: usize,
+    /// The other way round.
+    surplus: Surplus,
     /// Ids to ask for.
     pub(crate) need: VecDeque<MessageId>,
     /// Ids that the outstanding pull asks for.
@@ -141,7 +144,8 @@ impl Task {
             floor: 0,
             snapshot: None,
             rounds: 0,
-            surplus: 0,
+            found: 0,
+            surplus: Surplus::default(),
             need,
             asked: HashSet::new(),
             large: None,
@@ -165,7 +169,7 @@ impl Task {
                 let id = sync.send_request(&session.peer, Ok(request.encode()));
                 self.catchup.asked.insert(id, Some(number));
                 for id in &session.asked {
-                    self.catchup.in_flight.entry((session.topic, *id)).or_insert(number);
+                    self.catchup.in_flight.entry((session.topic, *id)).or_insert((number, now));
                 }
                 session.stage = Stage::Asking(ask);
                 session.deadline = now + ms(self.config.timing.request_timeout_ms).saturating_mul(2);
@@ -216,8 +220,10 @@ impl Task {
     fn on_step(&mut self, session: &mut Session, step: Step) -> Next {
         let limits = &self.config.limits;
         session.rounds += 1;
-        session.surplus = session.surplus.saturating_add(step.surplus);
-        session.need.extend(step.missing);
+        session.surplus.add(&step.surplus);
+        session.found = session.found.saturating_add(step.found);
+        let topic = session.topic;
+        session.need.extend(step.missing.into_iter().filter(|id| !self.is_rejected(&(topic, *id))));
         let full = session.need.len() >= limits.max_missing;
         match step.next {
             Some(frame) if !full && session.rounds < limits.max_rounds => return session.round(false, frame),
@@ -229,8 +235,8 @@ impl Task {
             None => {}
         }
         session.snapshot = None;
-        if session.surplus > 0 {
-            self.hint(session.peer, session.topic);
+        if session.surplus.count > 0 {
+            self.hint_surplus(session.peer, session.topic, session.surplus.mark);
         }
         self.pull_next(session)
     }
@@ -269,10 +275,14 @@ impl Task {
                     }))
                 }))
             }
-            (Stage::Asking(Ask::Round), Response::Frame(frame)) => {
+            (Stage::Asking(Ask::Round), Response::Frame(frame)) if frame.len() <= MAX_REQUEST => {
                 let Some(snapshot) = session.snapshot.clone() else { return Next::Failed };
-                let max_frame = self.config.limits.max_frame;
-                Next::Work(Box::new(move || Outcome::Step(snapshot.advance(&frame, max_frame))))
+                let (max_frame, store, topic) =
+                    (self.config.limits.max_frame, self.store.clone(), session.topic);
+                Next::Work(Box::new(move || {
+                    let step = snapshot.advance(&frame, max_frame);
+                    Outcome::Step(step.and_then(|step| Ok(step.without_known(store.as_ref(), &topic)?)))
+                }))
             }
             (Stage::Asking(Ask::Pull), Response::Bodies(offers)) => self.on_bodies(session, offers),
             (Stage::Asking(Ask::Chunk), Response::Part { total, bytes }) => {
@@ -367,7 +377,7 @@ impl Session {
     /// it is given, but each compares something; and the peer cannot lack more than there is.
     fn is_idle(&self) -> bool {
         let all = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.len());
-        self.need.is_empty() && (self.surplus == 0 || self.surplus > all)
+        self.found == 0 && (self.surplus.count == 0 || self.surplus.count > all)
     }
 
     fn round(&self, first: bool, frame: Vec<u8>) -> Next {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{MAX_BATCH, MAX_DIRECT, MAX_FRAME};
+use crate::wire::{MAX_BATCH, MAX_DIRECT, MAX_FRAME, MIN_PART};
 
 /// Bounds on what peers can make this node hold, read, send or compute.
 ///
@@ -56,12 +56,13 @@ pub struct Limits {
     pub max_sessions: usize,
     /// Reconciliation sessions that this node runs with one peer at one time.
     pub max_sessions_per_peer: usize,
-    /// Store jobs (snapshots, bodies) at one time; requests beyond twice this number are answered "busy".
+    /// Store jobs (snapshots, bodies) for peers at one time; of the requests that wait, those beyond twice this number
+    /// in all, or half of it from one peer, are answered "busy".
     pub max_jobs: usize,
 
     /// Length of the window, in milliseconds, that the three limits below count in.
     pub window_ms: u64,
-    /// Requests of one peer in a window.
+    /// Requests of one peer, and topics it joins, in a window.
     pub max_requests_per_window: u32,
     /// Bytes that are served to one peer in a window.
     pub max_served_per_window: u64,
@@ -128,7 +129,7 @@ impl Limits {
             (self.max_direct <= MAX_DIRECT, "max_direct must be at most 8 MiB"),
             (self.max_inline <= self.max_message, "max_inline must not exceed max_message"),
             (self.max_batch <= MAX_BATCH, "max_batch must be at most 1 MiB"),
-            (self.max_batch >= 1024, "max_batch must be at least 1024"),
+            (self.max_batch >= MIN_PART, "max_batch must be at least 1024"),
             (self.max_inline <= self.max_batch, "max_inline must not exceed max_batch"),
             (self.max_message <= self.max_event_bytes, "max_message must not exceed max_event_bytes"),
             (self.max_batch <= self.max_event_bytes, "max_batch must not exceed max_event_bytes"),

@@ -74,6 +74,10 @@ impl Task {
     fn on_joined(&mut self, peer: PeerId, topic: Topic) {
         let max = self.config.limits.max_topics;
         let Some(state) = self.peers.get_mut(&peer) else { return };
+        // To come and go all the time is a way to fill the application's queue.
+        if !state.window.request(&self.config.limits) {
+            return self.fault(peer, Fault::TooManyRequests);
+        }
         if state.topics.len() >= max || !state.topics.insert(topic) {
             return;
         }
@@ -114,8 +118,12 @@ impl Task {
             }
             Ok(Live::Announced { id, len }) => {
                 let key = (topic, id);
-                if !self.is_settled(&key, &gossip, source) {
+                if self.is_wanted_now(&key) {
                     self.fetch_announced(key, len, source, gossip);
+                } else {
+                    // Only an announcement whose length has been seen to be true is passed on: the next peer holds
+                    // it against whoever passed it on. Who lacks the message is told by a hint.
+                    self.settle(&gossip, &source, MessageAcceptance::Ignore);
                 }
             }
             Err(_) => {
@@ -129,7 +137,7 @@ impl Task {
     /// for a verdict already.
     pub(crate) fn is_settled(&mut self, key: &Key, gossip: &gossipsub::MessageId, source: PeerId) -> bool {
         if let Some(waiting) = self.unreported.get_mut(key) {
-            // Announced by one peer and inline from another: both wait for the one verdict.
+            // Fetched after an announcement and inline from another: both wait for the one verdict.
             if waiting.len() < 8 {
                 waiting.push((gossip.clone(), source));
             }

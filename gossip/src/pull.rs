@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use libp2p::PeerId;
+use libp2p::gossipsub::MessageAcceptance;
 
 use crate::catchup::{Ask, Next, Purpose, Session, Stage};
+use crate::config::ms;
 use crate::task::{Key, Task};
-use crate::wire::{MAX_PULL, Offer, Request};
+use crate::wire::{MAX_PULL, MIN_PART, Offer, Request};
 use crate::{Fault, MessageId};
 
 /// A body that comes in chunks and has not been begun.
@@ -42,7 +44,7 @@ impl Task {
             && let Some(id) = session.need.pop_front()
         {
             let key = (session.topic, id);
-            if self.catchup.in_flight.contains_key(&key) && !session.is_announced() {
+            if !session.is_announced() && self.is_in_flight(&key) {
                 others.push(id);
             } else if self.is_wanted(session, &key) {
                 session.asked.insert(id);
@@ -61,12 +63,19 @@ impl Task {
         session.is_announced() || self.is_wanted_now(key)
     }
 
+    /// Whether another session is fetching this message. One that takes too long is not waited for: who hands out a
+    /// large body drop by drop must not keep it from coming from others.
+    fn is_in_flight(&self, key: &Key) -> bool {
+        let patience = ms(self.config.timing.request_timeout_ms).saturating_mul(2);
+        self.catchup.in_flight.get(key).is_some_and(|(_, since)| since.elapsed() < patience)
+    }
+
     /// The outstanding pull has been answered or given up.
     pub(crate) fn release(&mut self, session: &mut Session) -> Vec<MessageId> {
         let asked: Vec<_> = session.asked.drain().collect();
         for id in &asked {
             let key = (session.topic, *id);
-            if self.catchup.in_flight.get(&key) == Some(&session.number) {
+            if self.catchup.in_flight.get(&key).is_some_and(|(number, _)| *number == session.number) {
                 self.catchup.in_flight.remove(&key);
             }
         }
@@ -129,7 +138,8 @@ impl Task {
 
     pub(crate) fn on_part(&mut self, session: &mut Session, total: u32, bytes: &[u8]) -> Next {
         let Some(partial) = session.partial.as_mut() else { return Next::Failed };
-        let fits = partial.bytes.len().saturating_add(bytes.len()) <= partial.total as usize;
+        let missing = (partial.total as usize).saturating_sub(partial.bytes.len());
+        let fits = bytes.len() <= missing && bytes.len() >= missing.min(MIN_PART);
         if total != partial.total || bytes.is_empty() || !fits {
             self.fault(session.peer, Fault::Malformed);
             return Next::Failed;
@@ -156,13 +166,19 @@ impl Task {
                 *settled = true;
                 let (gossip, honest) = (gossip.clone(), bytes.len() == *len as usize);
                 if !honest {
+                    // The body is good, but what announced it is not to be passed on.
+                    self.settle(&gossip, &peer, MessageAcceptance::Reject);
                     self.fault(peer, Fault::WrongAnnouncement);
-                }
-                if self.is_settled(&key, &gossip, peer) {
+                    if !self.is_wanted_now(&key) {
+                        return true;
+                    }
+                    self.hand_over(key, bytes, peer, None)
+                } else if self.is_settled(&key, &gossip, peer) {
                     return true;
+                } else {
+                    self.hand_over_live(key, bytes, peer, gossip);
+                    true
                 }
-                self.hand_over_live(key, bytes, peer, gossip);
-                true
             }
             // It may have come another way while this pull was out.
             Purpose::Reconcile if !self.is_wanted_now(&key) => return true,
@@ -173,7 +189,8 @@ impl Task {
         given
     }
 
-    fn is_wanted_now(&self, key: &Key) -> bool {
+    /// Whether a message is neither here, nor refused, nor waiting for its verdict.
+    pub(crate) fn is_wanted_now(&self, key: &Key) -> bool {
         !(self.unreported.contains(key) || self.is_stored(key) || self.is_refused(key))
     }
 
@@ -183,11 +200,9 @@ impl Task {
         let ready = |session: &Session| match session.stage {
             Stage::ForRoom => room,
             // A few ids tell whether the other session's pull is over; looking at all would be work at each tick.
-            Stage::ForOthers => session
-                .need
-                .iter()
-                .take(16)
-                .any(|id| !self.catchup.in_flight.contains_key(&(session.topic, *id))),
+            Stage::ForOthers => {
+                session.need.iter().take(16).any(|id| !self.is_in_flight(&(session.topic, *id)))
+            }
             _ => false,
         };
         let those: Vec<_> =

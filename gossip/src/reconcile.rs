@@ -37,8 +37,51 @@ pub(crate) struct Step {
     pub(crate) next: Option<Vec<u8>>,
     /// Ids that the peer has and the snapshot has not.
     pub(crate) missing: Vec<MessageId>,
-    /// How many the snapshot has and the peer has not.
-    pub(crate) surplus: usize,
+    /// How many these were at first.
+    pub(crate) found: usize,
+    /// What the snapshot has and the peer has not.
+    pub(crate) surplus: Surplus,
+}
+
+impl Step {
+    /// Leaves out what the store has by now or refuses. However much of that there is, it takes up no room of a session,
+    /// which thus gets to what lies behind it.
+    pub(crate) fn without_known(
+        mut self,
+        store: &dyn MessageStore,
+        topic: &Topic,
+    ) -> Result<Self, StoreError> {
+        let mut missing = Vec::with_capacity(self.missing.len());
+        for id in self.missing {
+            if !store.has(topic, &id)? && !store.unwanted(topic, &id)? {
+                missing.push(id);
+            }
+        }
+        self.missing = missing;
+        Ok(self)
+    }
+}
+
+/// A set of ids, as far as it matters: how many, and a mark that tells one set from another.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Surplus {
+    pub(crate) count: usize,
+    pub(crate) mark: [u8; 32],
+}
+
+impl Surplus {
+    fn of(ids: &[Id]) -> Self {
+        ids.iter().fold(Self::default(), |mut all, id| {
+            all.add(&Self { count: 1, mark: id.to_bytes() });
+            all
+        })
+    }
+
+    /// Adds a set that has nothing in common with this one.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.mark.iter_mut().zip(other.mark).for_each(|(own, other)| *own ^= other);
+    }
 }
 
 /// The items that take part, and the floor: the store's, or above if there are more than `max_items` items.
@@ -110,8 +153,8 @@ impl Snapshot {
         negentropy.set_initiator();
         let (mut have, mut need) = (Vec::new(), Vec::new());
         let next = negentropy.reconcile_with_ids(frame, &mut have, &mut need)?;
-        let missing = need.into_iter().map(|id| MessageId(id.to_bytes())).collect();
-        Ok(Step { next, missing, surplus: have.len() })
+        let missing: Vec<_> = need.into_iter().map(|id| MessageId(id.to_bytes())).collect();
+        Ok(Step { next, found: missing.len(), missing, surplus: Surplus::of(&have) })
     }
 
     fn negentropy(
@@ -151,7 +194,7 @@ mod tests {
             assert!(answer.len() <= max_frame + FRAME_SLACK);
             let step = ours.advance(&answer, max_frame).unwrap();
             missing.extend(step.missing);
-            surplus += step.surplus;
+            surplus += step.surplus.count;
             frame = step.next;
         }
         (missing, surplus, rounds)

@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     last: Option<Instant>,
     failures: u32,
     running: bool,
+    /// The surplus that the peer was last told of, and when.
+    hinted: Option<([u8; 32], Instant)>,
 }
 
 impl Task {
@@ -67,6 +69,17 @@ impl Task {
         }
     }
 
+    /// Tells a peer that a session with it found more here than there, unless it was told of the same a short time
+    /// ago. Two peers that each refuse what the other has would otherwise wake each other for ever.
+    pub(crate) fn hint_surplus(&mut self, peer: PeerId, topic: Topic, mark: [u8; 32]) {
+        let again = ms(self.config.timing.reconcile_ms);
+        let Some(plan) = self.catchup.plans.get_mut(&(peer, topic)) else { return };
+        if plan.hinted.is_none_or(|(told, at)| told != mark || at.elapsed() >= again) {
+            plan.hinted = Some((mark, Instant::now()));
+            self.hint(peer, topic);
+        }
+    }
+
     pub(crate) fn hint(&mut self, peer: PeerId, topic: Topic) {
         if self.peers.contains_key(&peer) {
             let request = Request::Hint { topic }.encode();
@@ -82,7 +95,9 @@ impl Task {
             self.catchup.plans.iter().filter_map(|(key, plan)| due(plan).map(|at| (at, *key))).collect();
         keys.sort_unstable_by_key(|(at, _)| *at);
         for (_, (peer, topic)) in keys {
-            if !self.peers.contains_key(&peer) || !self.topics.contains_key(&topic) {
+            // A peer that has left the topic would refuse, and hold the question against us.
+            let shared = self.peers.get(&peer).is_some_and(|state| state.topics.contains(&topic));
+            if !shared || !self.topics.contains_key(&topic) {
                 self.catchup.plans.remove(&(peer, topic));
                 continue;
             }

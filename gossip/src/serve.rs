@@ -109,7 +109,10 @@ impl Task {
             self.plan(peer, topic, Instant::now());
             return self.answer(channel, &Response::Noted);
         }
-        if !may_serve || self.serving.waiting.len() >= self.config.limits.max_jobs * 2 {
+        // Nobody fills the queue alone.
+        let max = self.config.limits.max_jobs;
+        let own = self.serving.waiting.iter().filter(|(whose, _, _)| *whose == peer).count();
+        if !may_serve || own >= max.div_ceil(2) || self.serving.waiting.len() >= max * 2 {
             return self.refuse(channel, Refusal::Busy);
         }
         self.serving.waiting.push_back((peer, request, channel));

@@ -13,6 +13,8 @@ pub(crate) const MAX_PULL: usize = 2048;
 pub(crate) const MAX_FRAME: usize = 64 * 1024;
 /// Bytes of bodies in one [`Response::Bodies`] or [`Response::Part`] at most.
 pub(crate) const MAX_BATCH: usize = 1024 * 1024;
+/// Bytes of one [`Response::Part`] at least, but for the last.
+pub(crate) const MIN_PART: usize = 1024;
 /// Longest request: a frame or a list of ids.
 pub(crate) const MAX_REQUEST: usize = MAX_FRAME + 8 * 1024;
 /// Longest response: bodies, each with its length, and ids that are missing.

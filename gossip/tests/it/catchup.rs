@@ -207,6 +207,45 @@ async fn what_the_store_refuses_is_not_fetched() {
     assert_eq!((a.store.has(&TOPIC, &id).unwrap(), b.handed_over(id)), (true, 0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_does_not_hide_what_lies_behind_it() {
+    let (holder, store) = (filled(1_000), Arc::new(MemoryStore::new()));
+    for item in holder.ids(&TOPIC, 0).unwrap().iter().filter(|item| item.order < 60) {
+        store.refuse(TOPIC, item.id);
+    }
+    let mut small = patient(Over::Quic);
+    small.limits.max_frame = 4_096;
+    small.limits.max_missing = 50;
+    let a = Node::start(small.clone(), 79, holder).await;
+    let b = Node::start(small, 80, store).await;
+    b.know(&a).await;
+    until("all that is wanted", 15, async || b.count() == 400).await;
+    assert!(b.log.lock().unwrap().faults.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_refuse_what_the_other_has_leave_each_other_in_peace() {
+    let mut quick = patient(Over::Quic);
+    quick.timing.reconcile_min_ms = 20;
+    let mut nodes = Vec::new();
+    for n in 0..2u64 {
+        let store = Arc::new(MemoryStore::new());
+        store.insert(TOPIC, 1, message(1, &format!("of {n}")));
+        store.refuse(TOPIC, MessageId::of(&message(1, &format!("of {}", 1 - n))));
+        nodes.push(Node::start(quick.clone(), 81 + n as u8, store).await);
+    }
+    connect(&nodes[0], &nodes[1]).await;
+    pause(2_000).await;
+    for node in &nodes {
+        let started = node.handle.stats().await.unwrap().sessions_started;
+        assert!((1..=5).contains(&started), "{started} sessions in two seconds");
+    }
+    // The control: something new still gets through by a hint alone.
+    let new = nodes[0].store.insert(TOPIC, 2, message(2, "new"));
+    nodes[0].handle.reconcile(TOPIC).await.unwrap();
+    until("the new one", 5, async || nodes[1].handed_over(new) == 1).await;
+}
+
 /// Fails on demand.
 #[derive(Default)]
 struct Failing {

@@ -3,7 +3,7 @@
 use dmls_gossip::{Fault, Limits, MessageId, Verdict};
 
 use crate::raw::{Frame, Raw, Script, bodies, body, honest, missing};
-use crate::support::{Node, Over, TOPIC, config, message, pause, until};
+use crate::support::{Node, Over, TOPIC, config, connect, message, patient, pause, until};
 
 async fn victim(seed: u8, change: impl FnOnce(&mut Limits)) -> Node {
     let mut config = config(if seed.is_multiple_of(2) { Over::Quic } else { Over::Tcp });
@@ -288,4 +288,63 @@ async fn who_hands_over_what_is_rejected_is_banned_in_the_end() {
     until("the ban", 5, async || victim.has_fault(raw.id, Fault::Rejected) && victim.has_ban(raw.id)).await;
     until("the connection is closed", 5, async || !victim.is_connected(raw.id).await).await;
     assert_eq!(victim.count(), 12);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_announcement_does_not_set_honest_peers_against_each_other() {
+    let victim = victim(127, |_| {}).await;
+    let mut forgetful = patient(Over::Tcp);
+    forgetful.timing.ignored_ms = 100;
+    let next = Node::start(forgetful, 128, Default::default()).await;
+    connect(&next, &victim).await;
+    // The next one lacks the message, and would fetch it if it were announced.
+    next.judge.set(Verdict::Ignore);
+    let (known, hidden) = (message(1, &"k".repeat(60_000)), message(2, &"h".repeat(60_000)));
+    let known_id = victim.store.insert(TOPIC, 1, known.clone());
+    next.handle.reconcile(TOPIC).await.unwrap();
+    until("it is ignored", 5, async || next.handed_over(known_id) == 1).await;
+    pause(1_300).await; // what is ignored is forgotten by a sweep once a second
+    next.judge.set(Verdict::Accept);
+
+    let mut empty = honest(vec![]);
+    let mut full = honest(vec![hidden.clone()]);
+    let script = move |request: &[u8]| if request[0] == 3 { full(request) } else { empty(request) };
+    let raw = Raw::connect(&victim, Box::new(script)).await;
+    for id in [known_id, MessageId::of(&hidden)] {
+        raw.publish([&[1u8][..], &id.0, &50_000u32.to_be_bytes()].concat()).await;
+    }
+    let hidden_id = MessageId::of(&hidden);
+    until("the fault", 5, async || victim.has_fault(raw.id, Fault::WrongAnnouncement)).await;
+    until("the body goes on by a hint", 5, async || next.handed_over(hidden_id) == 1).await;
+    // The control: the same path, and what is true.
+    let true_one = message(3, "true");
+    raw.publish([&[0u8][..], &true_one].concat()).await;
+    until("what is true is passed on", 5, async || next.handed_over(MessageId::of(&true_one)) == 1).await;
+    pause(300).await;
+    assert!(next.log.lock().unwrap().faults.is_empty(), "{:?}", next.log.lock().unwrap().faults);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_in_drops_is_fetched_from_somebody_else() {
+    let large = message(1, &"d".repeat(2_000_000));
+    let id = MessageId::of(&large);
+    let offer = bodies([[&[1u8][..], &id.0, &(large.len() as u32).to_be_bytes()].concat()].into_iter());
+    let (drop, total) = (large[..1024].to_vec(), (large.len() as u32).to_be_bytes());
+    let mut honest = honest(vec![large.clone()]);
+    let script = Box::new(move |request: &[u8]| match request[0] {
+        3 => framed(offer.clone()),
+        4 => {
+            std::thread::sleep(std::time::Duration::from_millis(400));
+            framed([&[4u8][..], &total, &drop].concat())
+        }
+        _ => honest(request),
+    });
+    let victim = victim(129, |_| {}).await;
+    let raw = Raw::connect(&victim, script).await;
+    until("the drops have begun", 5, async || raw.count(4) > 0).await;
+    let holder = Node::new(Over::Tcp, 131).await;
+    holder.store.insert(TOPIC, 1, large);
+    victim.know(&holder).await;
+    until("the other's copy", 10, async || victim.count() == 1).await;
+    assert!(raw.count(4) < 100, "the drops went on meanwhile");
 }
