@@ -10,7 +10,7 @@ have_libclang() {
     if [ "$(uname)" = Darwin ]; then xcrun --find clang >/dev/null 2>&1; return; fi
     # bindgen finds libclang by itself, but a libclang without its own headers cannot parse a line.
     local lib
-    for lib in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib64/libclang.so* /usr/lib/*/libclang-[0-9]*.so* /usr/lib/libclang.so*; do
+    for lib in /usr/lib/llvm-*/lib/libclang{.so*,-[0-9]*.so*} /usr/lib/*/libclang{.so*,-[0-9]*.so*} /usr/lib{,64}/libclang.so*; do
         [ -e "$lib" ] || continue
         compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null && return 0
         compgen -G '/usr/lib/clang/*/include/stddef.h' >/dev/null && return 0
