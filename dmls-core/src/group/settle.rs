@@ -5,8 +5,19 @@ use super::state::Place;
 use super::step::Event;
 use super::transaction::Transaction;
 use crate::framing::Proposal;
-use crate::history::{Blocked, HistoryEpoch};
+use crate::history::{Blocked, HistoryEpoch, LeafSet};
 use crate::schedule::{CommitId, EpochId};
+use crate::tree::LeafIndex;
+
+/// The electors that have named two children.
+fn named_two(epoch: &HistoryEpoch) -> LeafSet {
+    let (mut once, mut twice) = (LeafSet::default(), LeafSet::default());
+    for leaves in epoch.named.values() {
+        twice.union_with(&once.intersection(leaves));
+        once.union_with(leaves);
+    }
+    twice
+}
 
 impl Transaction<'_> {
     /// Brings everything in line with the evidence. Called once at the end of every step.
@@ -26,6 +37,7 @@ impl Transaction<'_> {
         self.note_settled();
         self.report_final();
         self.report_lost();
+        self.report_equivocation();
         self.schedule_votes();
         self.schedule_ack();
         self.schedule_turn();
@@ -70,6 +82,16 @@ impl Transaction<'_> {
         let Some(own) = self.group.keys.get(&head).map(|keys| keys.epoch.own_leaf()) else { return };
         let above: Vec<EpochId> = self.group.history.ancestors(&head).map(|(id, _)| id.clone()).collect();
         let now = self.now();
+        // On a branch that the head has left nothing is settled: should it come back, the waiting starts again.
+        let stale =
+            |(id, epoch): &(&EpochId, &HistoryEpoch)| epoch.settled_since.is_some() && !above.contains(id);
+        let stale: Vec<EpochId> =
+            self.group.history.epochs().filter(stale).map(|(id, _)| id.clone()).collect();
+        for id in stale {
+            if let Some(epoch) = self.group.history.epoch_mut(&id) {
+                epoch.settled_since = None;
+            }
+        }
         for id in above {
             let since = self.group.history.epoch(&id).and_then(|epoch| epoch.settled_since);
             let settled = self.group.history.is_settled(&id, &head, own);
@@ -119,6 +141,25 @@ impl Transaction<'_> {
             let losers: Vec<EpochId> = losers.filter_map(|(_, child)| child.outcome.clone().ok()).collect();
             for branch in losers.iter().flat_map(|id| self.group.history.subtree(id)).collect::<Vec<_>>() {
                 self.report_lost_epoch(&branch);
+            }
+        }
+    }
+
+    /// Reports members that this step has shown to have named two children of one epoch.
+    fn report_equivocation(&mut self) {
+        let Some(before) = self.before else { return };
+        let mut found: Vec<(EpochId, LeafIndex)> = Vec::new();
+        for (id, epoch) in self.group.history.changed_since(&before.history) {
+            let mut fresh = named_two(epoch);
+            if let Some(old) = before.history.epoch(id) {
+                fresh.subtract(&named_two(old));
+            }
+            found.extend(fresh.iter().map(|leaf| (id.clone(), leaf)));
+        }
+        for (at, leaf) in found {
+            let told = self.told.insert((at.clone(), leaf));
+            if let Some(member) = self.member_of(&at, leaf).filter(|_| told) {
+                self.event(Event::Equivocation { at, member });
             }
         }
     }
@@ -177,8 +218,11 @@ impl Transaction<'_> {
         }
         let child = epoch.children.get(&best.commit)?;
         match &child.outcome {
-            // It concedes its own removal once nobody else stands against it: else a group of two never ends.
-            Err(Blocked::Removed) => (decision.silent == 1).then(|| best.commit.clone()),
+            // It concedes its own removal if it asked for it, or once nobody else stands against it: else a group of
+            // two never ends.
+            Err(Blocked::Removed) => {
+                (self.group.state.leaving || decision.silent == 1).then(|| best.commit.clone())
+            }
             Err(Blocked::Unusable(_)) => None,
             Ok(entered) => {
                 let removes = self.group.history.epoch(entered).is_some_and(|e| !e.blanked.is_empty());

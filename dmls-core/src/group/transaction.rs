@@ -19,7 +19,7 @@ pub(super) struct Transaction<'a> {
     /// The state as it will be.
     pub(super) group: Group,
     /// The state as it is; none for a group that begins.
-    before: Option<&'a Group>,
+    pub(super) before: Option<&'a Group>,
     /// Records that are not derived from the difference of the two.
     pub(super) changes: Changes,
     pub(super) effects: Vec<Effect>,
@@ -32,6 +32,8 @@ pub(super) struct Transaction<'a> {
     pub(super) retrying: bool,
     /// A quarantined commit whose turn has come.
     pub(super) released: Option<CommitId>,
+    /// Equivocators that this step has reported.
+    pub(super) told: std::collections::BTreeSet<(EpochId, LeafIndex)>,
 }
 
 /// A member as the application sees it.
@@ -55,6 +57,7 @@ impl<'a> Transaction<'a> {
             news: false,
             retrying: false,
             released: None,
+            told: Default::default(),
         }
     }
 
@@ -70,6 +73,7 @@ impl<'a> Transaction<'a> {
             news: false,
             retrying: false,
             released: None,
+            told: Default::default(),
         }
     }
 
