@@ -1,10 +1,12 @@
 //! Clients in memory and the network between them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use dmls_core::framing::DmlsProfile;
 use dmls_core::group::{
-    Client, Disposition, Effect, Event, Group, GroupId, GroupOptions, Input, MemoryStore, Step,
+    Client, Disposition, Effect, Event, Group, GroupId, GroupOptions, Input, Key, MemoryStore, Step, Store,
+    Table, Value,
 };
 use dmls_core::schedule::EpochId;
 use dmls_core::suite::CipherSuite;
@@ -52,6 +54,7 @@ impl Peer {
 
 /// A message on the network, with everybody who holds it.
 struct Sent {
+    author: usize,
     bytes: Vec<u8>,
     holders: BTreeSet<usize>,
 }
@@ -88,7 +91,11 @@ pub struct World {
     pub ordeal: Ordeal,
     sent: Vec<Sent>,
     welcomes: Vec<(usize, Vec<u8>)>,
+    trace: DefaultHasher,
 }
+
+/// The most ticks in a row that may leave something due at once.
+const RESTLESS: usize = 100;
 
 impl World {
     /// `n` clients that know nothing of each other.
@@ -116,6 +123,7 @@ impl World {
             ordeal: Ordeal::default(),
             sent: Vec::new(),
             welcomes: Vec::new(),
+            trace: DefaultHasher::new(),
         }
     }
 
@@ -237,22 +245,48 @@ impl World {
         let peer = &mut self.peers[by];
         let group = peer.group.as_mut().expect("the peer is in the group");
         let (disposition, effects) = step.commit(&mut peer.store, group).expect("memory");
+        format!("{by} {disposition:?}").hash(&mut self.trace);
         self.carry_out(by, effects);
         disposition
     }
 
+    /// A hash of everything that has happened: dispositions, events and messages, in order.
+    pub fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    /// One client does something and is killed after that is stored, before anything is published. Events are stored
+    /// by the host together with the step.
+    pub fn act_and_crash(&mut self, by: usize, action: impl FnOnce(&Group, u64, &mut ChaCha20Rng) -> Step) {
+        let step = action(self.peers[by].group(), self.now, &mut self.rng);
+        let events =
+            step.effects.iter().filter(|effect| matches!(effect, Effect::Event(_))).cloned().collect();
+        let peer = &mut self.peers[by];
+        let group = peer.group.as_mut().expect("the peer is in the group");
+        step.commit(&mut peer.store, group).expect("memory");
+        self.carry_out(by, events);
+        self.restart(by);
+    }
+
     fn carry_out(&mut self, by: usize, effects: Vec<Effect>) {
         for effect in effects {
+            format!("{effect:?}").hash(&mut self.trace);
             match effect {
                 Effect::Publish { bytes, .. } => {
-                    let index = self.sent.len();
-                    self.sent.push(Sent { bytes, holders: BTreeSet::from([by]) });
-                    self.peers[by].seen.insert(index, Disposition::Applied);
+                    self.publish(by, bytes);
                 }
                 Effect::Welcome { key_package, bytes } => self.address(&key_package, bytes),
                 Effect::Event(event) => self.peers[by].events.push(event),
             }
         }
+    }
+
+    /// Puts a message on the network on behalf of a client; its index.
+    pub fn publish(&mut self, by: usize, bytes: Vec<u8>) -> usize {
+        let index = self.sent.len();
+        self.sent.push(Sent { author: by, bytes, holders: BTreeSet::from([by]) });
+        self.peers[by].seen.insert(index, Disposition::Applied);
+        index
     }
 
     fn address(&mut self, key_package: &dmls_core::codec::Bytes, bytes: Vec<u8>) {
@@ -306,6 +340,11 @@ impl World {
         &self.sent[index].bytes
     }
 
+    /// Who published a message.
+    pub fn author(&self, index: usize) -> usize {
+        self.sent[index].author
+    }
+
     /// Puts clients on sides: only those of one side hear each other.
     pub fn cut(&mut self, sides: &[usize]) {
         for (peer, side) in self.peers.iter_mut().zip(sides) {
@@ -355,13 +394,35 @@ impl World {
         }
     }
 
+    /// Hands over some of what can be handed over, in random order, each with a chance of `tenths`, and some of it
+    /// twice.
+    pub fn spread_some(&mut self, tenths: usize) {
+        self.deliver_welcomes();
+        let mut next = self.deliverable();
+        self.shuffle(&mut next);
+        for (index, to) in next {
+            if self.below(10) < tenths {
+                self.deliver(index, to);
+            }
+            if self.below(10) == 0 && self.peers[to].seen.contains_key(&index) {
+                let bytes = self.sent[index].bytes.clone();
+                let again = self.inject(to, &bytes);
+                assert!(!matches!(again, Disposition::Applied), "a message has taken effect twice");
+            }
+        }
+    }
+
     /// Lets `ms` of virtual time pass: messages spread at once, timers run when they are due.
     pub fn run(&mut self, ms: u64) {
         let end = self.now + ms;
+        let mut restless = 0;
         loop {
             self.spread();
             let deadlines = self.peers.iter().filter_map(|peer| peer.group.as_ref()?.next_deadline());
-            let next = deadlines.min().unwrap_or(u64::MAX).max(self.now + 1);
+            let next = deadlines.min().unwrap_or(u64::MAX);
+            restless = if next <= self.now { restless + 1 } else { 0 };
+            assert!(restless < RESTLESS, "a timer spins: due at {next}, and it is {}", self.now);
+            let next = next.max(self.now + 1);
             if next > end {
                 break;
             }
@@ -381,10 +442,32 @@ impl World {
         }
     }
 
-    /// Kills a client and starts it again from its store.
+    /// Kills a client and starts it again from its store. What it had stored and not published is published now.
     pub fn restart(&mut self, place: usize) {
         let id = self.peers[place].group().id().clone();
         let loaded = Group::load(&self.peers[place].store, &id, &self.options).expect("a good store");
         self.peers[place].group = loaded;
+        let stored = |table| self.peers[place].store.scan(&Key::of_group(table, &id)).expect("memory");
+        let mut own: Vec<Vec<u8>> = Vec::new();
+        for (_, value) in stored(Table::Log) {
+            if let Value::Log(bytes) = value {
+                own.push(bytes.as_slice().to_vec());
+            }
+        }
+        let prefix = Key::of_group(Table::Welcomes, &id).bytes.len();
+        let welcomes: Vec<_> = stored(Table::Welcomes)
+            .into_iter()
+            .filter_map(|(key, value)| match value {
+                Value::Welcome(bytes) => Some((key.bytes[prefix..].to_vec(), bytes.as_slice().to_vec())),
+                _ => None,
+            })
+            .collect();
+        own.retain(|bytes| !self.sent.iter().any(|sent| sent.bytes == *bytes));
+        for bytes in own {
+            self.publish(place, bytes);
+        }
+        for (key_package, bytes) in welcomes {
+            self.address(&key_package.into(), bytes);
+        }
     }
 }

@@ -1,19 +1,41 @@
 //! Members that hear the same end in the same state, in whatever order they hear it.
 
-use dmls_core::group::Event;
+mod orders;
+mod schedules;
+
+use dmls_core::group::{Event, Group};
+use dmls_core::schedule::EpochId;
 use dmls_tests::World;
 
 /// What members of one head must agree on.
-fn fingerprint(world: &World, place: usize) -> (Vec<u8>, Vec<u8>, Vec<[u8; 32]>, Vec<u8>) {
-    let group = world.peers[place].group();
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Print {
+    head: EpochId,
+    tree_hash: Vec<u8>,
+    epoch_authenticator: Vec<u8>,
+    members: Vec<[u8; 32]>,
+    exported: Vec<u8>,
+}
+
+fn print_of(group: &Group) -> Print {
     let view = group.view().expect("a head");
     let exported = group.exporter("test", b"context", 32).expect("an exporter secret");
-    (
-        view.tree_hash.as_slice().to_vec(),
-        view.epoch_authenticator.as_slice().to_vec(),
-        view.members.iter().map(|member| member.fingerprint).collect(),
-        exported.as_slice().to_vec(),
-    )
+    Print {
+        head: view.head,
+        tree_hash: view.tree_hash.as_slice().to_vec(),
+        epoch_authenticator: view.epoch_authenticator.as_slice().to_vec(),
+        members: view.members.iter().map(|member| member.fingerprint).collect(),
+        exported: exported.as_slice().to_vec(),
+    }
+}
+
+fn fingerprint(world: &World, place: usize) -> Print {
+    print_of(world.peers[place].group())
+}
+
+/// Schedules that a test runs: `DMLS_SCHEDULES`, else `default`.
+fn schedules(default: u64) -> u64 {
+    std::env::var("DMLS_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
 fn assert_one_head(world: &World, places: &[usize]) {
