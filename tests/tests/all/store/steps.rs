@@ -12,6 +12,11 @@ use super::group_id;
 /// A run in which members do as they like: talk, refresh, cut, heal, leave, wait.
 fn live(world: &mut World, rounds: usize) {
     world.form();
+    go_on(world, rounds);
+}
+
+/// The same in a group that is there.
+fn go_on(world: &mut World, rounds: usize) {
     for _ in 0..rounds {
         let by = world.below(world.peers.len());
         let member = world.peers[by].group().place() == &dmls_core::group::Place::Member;
@@ -126,6 +131,37 @@ fn deleted_epochs_leave_nothing_behind() {
         }
     }
     assert!(deleted > 100, "only {deleted} epochs were deleted");
+}
+
+#[test]
+fn hard_bounds_hold_and_what_is_left_loads() {
+    use dmls_core::framing::DmlsProfile;
+    let profiles = [
+        DmlsProfile { max_behind: 2, max_retained: 4, ..DmlsProfile::default() },
+        DmlsProfile { max_age_seconds: 60, ..DmlsProfile::default() },
+        DmlsProfile { max_bytes: 60_000, ..DmlsProfile::default() },
+    ];
+    for (place, profile) in profiles.into_iter().enumerate() {
+        let mut world = World::new(115 + place as u64, 4);
+        world.ordeal.restart = true;
+        world.create(profile.clone());
+        world.invite(0, &[1, 2, 3]);
+        world.run(20_000);
+        let mut most = 0;
+        for _ in 0..6 {
+            go_on(&mut world, 5);
+            for peer in &world.peers {
+                assert_eq!(needed(&peer.store), stored(&peer.store), "profile {place}");
+                most = most.max(peer.group().view().expect("a view").retained);
+            }
+        }
+        let deleted = |event: &Event| matches!(event, Event::Deleted { .. });
+        let deleted: usize = world.peers.iter().map(|p| p.events.iter().filter(|e| deleted(e)).count()).sum();
+        println!("profile {place}: {deleted} deleted, {most} retained at most");
+        assert!(deleted > 10, "profile {place}: only {deleted} epochs were deleted");
+        let heads: BTreeSet<_> = (0..3).map(|place| world.peers[place].group().head().clone()).collect();
+        assert_eq!(heads.len(), 1, "profile {place}");
+    }
 }
 
 #[test]
