@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::act::{ActionError, read_key_package};
 use super::options::GroupOptions;
 use super::records::Value;
-use super::state::State;
+use super::state::{Place, State};
 use super::step::{Event, Step};
 use super::store::{Changes, GroupId, Key, Store, StoreError, Table};
 use super::transaction::Transaction;
@@ -270,7 +270,7 @@ impl Client {
     }
 
     /// Joins the group of a Welcome (an `MLSMessage`) that was made for a key package of this client. The key package
-    /// is deleted by the same step.
+    /// is deleted by the same step. Where this client was put out of the group before, what it had stored of it goes.
     ///
     /// # Errors
     /// [`JoinError`].
@@ -290,13 +290,27 @@ impl Client {
         let joined = join.welcome(&welcome)?;
         let dmls = joined.dmls.ok_or(JoinError::NotDmls)?;
         let id = GroupId(joined.epoch.context().group_id.clone());
-        if store.get(&Key::group(&id))?.is_some() {
-            return Err(JoinError::AlreadyMember);
-        }
         let mut changes = Changes::default();
+        match store.get(&Key::group(&id))? {
+            Some(Value::Group(state)) if state.place != Place::Member => forget(store, &id, &mut changes)?,
+            Some(_) => return Err(JoinError::AlreadyMember),
+            None => {}
+        }
         changes.delete(key);
         Ok(begin(first_group(id, joined.epoch, dmls, options, now_ms), changes, rng)?)
     }
+}
+
+/// Deletes everything of a group.
+fn forget(store: &dyn Store, id: &GroupId, changes: &mut Changes) -> Result<(), StoreError> {
+    let of_group = |table: &Table| !matches!(table, Table::Client | Table::KeyPackages);
+    for table in Table::ALL.into_iter().filter(of_group) {
+        let prefix = Key::of_group(table, id);
+        for place in store.places(&prefix)? {
+            changes.delete(Key { table, bytes: [prefix.bytes.as_slice(), &place].concat() });
+        }
+    }
+    Ok(())
 }
 
 /// The key package among the store's that the Welcome was made for.

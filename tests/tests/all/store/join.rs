@@ -125,6 +125,35 @@ fn a_member_does_not_join_again() {
 }
 
 #[test]
+fn who_was_removed_can_be_invited_again() {
+    let mut world = World::new(138, 3);
+    world.form();
+    world.remove(0, 2);
+    world.run(60_000);
+    assert_ne!(world.peers[2].group().place(), &dmls_core::group::Place::Member);
+    let left = world.peers[2].group().head().clone();
+    let package = world.key_package(2);
+    let mut rng = world.rng.clone();
+    let step = world.peers[0].group().invite(&[package], world.now, &mut rng).expect("an invitation");
+    world.rng = rng;
+    let welcome = welcome_of(&step);
+    world.take_step(0, step);
+    let step = join(&world, 2, &welcome).expect("a good Welcome");
+    let mut group = step.group.clone();
+    step.commit(&mut world.peers[2].store, &mut group).expect("memory");
+    world.peers[2].group = Some(group);
+    world.restart(2);
+    assert!(Insider::read(&world.peers[2].store, &group_id(), &left).is_none(), "the old epochs are gone");
+    world.run(60_000);
+    world.send(2, "back");
+    world.send(1, "welcome back");
+    world.spread();
+    assert_eq!(world.peers[2].group().head(), world.peers[1].group().head());
+    assert_eq!(world.peers[1].messages().last().expect("a message").1, b"back");
+    assert_eq!(world.peers[2].messages().last().expect("a message").1, b"welcome back");
+}
+
+#[test]
 fn bad_key_packages_are_not_added() {
     let (mut world, _) = invited(135);
     let good = world.key_package(2);

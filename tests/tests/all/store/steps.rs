@@ -28,7 +28,7 @@ fn go_on(world: &mut World, rounds: usize) {
                 world.cut(&sides);
             }
             5 => world.heal(),
-            6 if by == 3 && member && !world.peers[3].group().view().is_some_and(|v| v.members.len() < 3) => {
+            6 if by == 3 && member => {
                 world.act(by, |group, now, rng| match group.leave(now, rng) {
                     Ok(step) => step,
                     Err(_) => group.handle(dmls_core::group::Input::Tick, now, rng),
