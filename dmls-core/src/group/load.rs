@@ -38,7 +38,9 @@ pub enum LoadError {
     #[error("The records of epoch {0} are those of another epoch.")]
     Misplaced(EpochId),
     /// The epoch has a child, and could still derive it: its record is older than the child's.
-    #[error("Epoch {0} is not punctured by a commit that has been processed: its records are of different times.")]
+    #[error(
+        "Epoch {0} is not punctured by a commit that has been processed: its records are of different times."
+    )]
     Unpunctured(EpochId),
     /// A record that others need is not there.
     #[error("A record of table {0} is missing.")]

@@ -117,9 +117,9 @@ impl Group {
                 None
             }
         };
-        let step = transaction.finish(disposition).unwrap_or_else(|error| {
-            self.unchanged(Disposition::Rejected { rule: error.to_string() })
-        });
+        let step = transaction
+            .finish(disposition)
+            .unwrap_or_else(|error| self.unchanged(Disposition::Rejected { rule: error.to_string() }));
         match step.disposition {
             // Whoever sends garbage makes nobody write: time is taken on by the next step that does something.
             Some(Disposition::Rejected { .. } | Disposition::Duplicate | Disposition::Expired)

@@ -271,8 +271,7 @@ impl Transaction<'_> {
         let own = keys.epoch.own_leaf();
         let public = keys.epoch.public();
         let authorised = keys.epoch.proposals().values().filter(|sent| is_authorised(public, sent));
-        let leaving =
-            super::handshake::removed_by(authorised.map(|sent| &sent.proposal));
+        let leaving = super::handshake::removed_by(authorised.map(|sent| &sent.proposal));
         let waiting = leaving.iter().any(|leaf| keys.epoch.leaf(*leaf).is_some());
         let named = self.group.history.epoch(&head).is_none_or(|epoch| epoch.own.named.is_some());
         if !waiting || named || leaving.contains(&own) || self.group.state.place != Place::Member {
