@@ -1,6 +1,9 @@
 //! Members that hear the same end in the same state, in whatever order they hear it.
 
+mod adversaries;
+mod finality;
 mod orders;
+mod removals;
 mod schedules;
 
 use dmls_core::group::{Event, Group};
