@@ -1,0 +1,9 @@
+//! Real daemons: processes of their own, on loopback, driven through the command line and the socket.
+//!
+//! They are here and not in `dmls-tests` because only a package's own tests are built together with its binary.
+
+mod crash;
+mod harness;
+mod hostile;
+mod life;
+mod storage;
