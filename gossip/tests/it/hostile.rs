@@ -161,10 +161,10 @@ async fn garbage_and_oversized_requests_are_faults() {
     let victim = victim(118, |_| {}).await;
     let raw = Raw::connect(&victim, Box::new(honest(vec![]))).await;
     assert_eq!(raw.ask(b"\x09garbage".to_vec()).await, Some(vec![0, 3]));
-    assert!(victim.has_fault(raw.id, Fault::Malformed));
+    until("the fault", 5, async || victim.has_fault(raw.id, Fault::Malformed)).await;
     let unknown = [&[5u8][..], &[0x77; 32]].concat();
     assert_eq!(raw.ask(unknown).await, Some(vec![0, 1]));
-    assert!(victim.has_fault(raw.id, Fault::UnknownTopic));
+    until("the fault", 5, async || victim.has_fault(raw.id, Fault::UnknownTopic)).await;
     // The control: the same request for the right topic.
     assert_eq!(raw.ask([&[5u8][..], &TOPIC.0].concat()).await, Some(vec![5]));
     let flood = raw.ask(Frame { header: 1 << 30, body: vec![0; 1 << 16] }).await;
