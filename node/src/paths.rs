@@ -130,7 +130,8 @@ impl Paths {
         let path = self.data.as_path();
         let fail = |source| io(path, source);
         if path.exists() {
-            let ours = ["config.toml", "lock", "db"];
+            // What an interrupted `init` leaves does not count.
+            let ours = ["config.toml", "lock", "db", "db.new", "dmls.sock"];
             for entry in fs::read_dir(path).map_err(fail)? {
                 let name = entry.map_err(fail)?.file_name();
                 if !ours.iter().any(|known| name == *known) {

@@ -131,7 +131,7 @@ pub(super) enum Command {
     Peer(PeerCommand),
     /// Print the configuration in force, every key with its value
     #[command(after_help = "Example:\n  dmls config > config.toml")]
-    Config,
+    Config(RunArgs),
     /// Show everything on this machine: five daemons, a network cut in two, a fork that heals
     #[command(
         after_help = "Needs nothing and leaves nothing behind.\n\nExamples:\n  dmls demo\n  dmls demo --json"

@@ -49,7 +49,7 @@ fn execute(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Init { name } => init(&global, name, output),
         Command::Run(args) => run(&global, args),
-        Command::Config => config(&global, output),
+        Command::Config(args) => config(&global, args, output),
         Command::Demo { keep } => {
             logs(&global.log.clone().unwrap_or_else(|| "warn".into()), false)?;
             runtime(2)?.block_on(demo::run(demo::Options { json: global.json, keep }))
@@ -126,8 +126,8 @@ fn run(global: &Global, args: RunArgs) -> Result<(), Failure> {
     runtime(2)?.block_on(daemon::run(paths, config, watch_stdin))
 }
 
-fn config(global: &Global, output: Output) -> Result<(), Failure> {
-    let config = load_config(global, &paths(global)?, None)?;
+fn config(global: &Global, args: RunArgs, output: Output) -> Result<(), Failure> {
+    let config = load_config(global, &paths(global)?, Some(args))?;
     let text = config.to_toml()?;
     output.print(&config, |_| text)
 }
@@ -164,6 +164,6 @@ async fn ask(global: &Global, command: Command, output: Output) -> Result<(), Fa
         Command::History { group } => messages::history(&mut client, group, output).await,
         Command::Peer(command) => peers::run(&mut client, command, output).await,
         // Handled before there was a daemon to ask.
-        Command::Init { .. } | Command::Run(_) | Command::Config | Command::Demo { .. } => Ok(()),
+        Command::Init { .. } | Command::Run(_) | Command::Config(_) | Command::Demo { .. } => Ok(()),
     }
 }

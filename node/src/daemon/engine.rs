@@ -22,6 +22,8 @@ use crate::store::{Column, Database, Extra};
 
 /// How long after a failed write the database is tried again.
 const RECOVER_MS: u64 = 1_000;
+/// The shortest sleep: a deadline that is always due must not take a whole processor.
+const MIN_SLEEP_MS: u64 = 2;
 /// The longest sleep: the wall clock may be set.
 const MAX_SLEEP_MS: u64 = 1_000;
 
@@ -187,7 +189,7 @@ impl Engine {
             Some((retry_at, _)) => Some(*retry_at),
             None => self.groups.values().filter_map(Group::next_deadline).min(),
         };
-        next.map_or(MAX_SLEEP_MS, |at| at.saturating_sub(now_ms()).min(MAX_SLEEP_MS))
+        next.map_or(MAX_SLEEP_MS, |at| at.saturating_sub(now_ms()).clamp(MIN_SLEEP_MS, MAX_SLEEP_MS))
     }
 
     fn tick(&mut self) {

@@ -132,9 +132,13 @@ pub async fn run(paths: Paths, config: Config, until_stdin_closes: bool) -> Resu
     let (engine, inbox) = engine::queues();
     let runtime = tokio::runtime::Handle::current();
     let engine_stop = stopped.clone();
+    let ended = StopOnDrop(stop.clone());
     let thread = std::thread::Builder::new()
         .name("engine".into())
-        .spawn(move || runtime.block_on(engine_state.run(inbox, engine_stop)))
+        .spawn(move || {
+            let _guard = ended;
+            runtime.block_on(engine_state.run(inbox, engine_stop));
+        })
         .map_err(|error| Failure::new(ErrorCode::Failed, error))?;
     let sender = tokio::spawn(network::send(gossip.clone(), queue, topics.clone(), stopped.clone()));
     let receiver = tokio::spawn(network::receive(events, gossip.clone(), engine.clone()));
@@ -164,14 +168,21 @@ pub async fn run(paths: Paths, config: Config, until_stdin_closes: bool) -> Resu
     tracing::info!("stopping");
     // The engine first: no step is cut off. The others only carry what is in the database anyway.
     let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-    if !matches!(joined, Ok(Ok(()))) {
-        tracing::error!("the engine did not end cleanly");
-    }
+    let clean = matches!(joined, Ok(Ok(())));
     let _ = gossip.shutdown().await;
     receiver.abort();
     outbox.abort();
     sender.abort();
-    Ok(())
+    if clean { Ok(()) } else { Err(Failure::new(ErrorCode::Failed, "The engine did not end cleanly.")) }
+}
+
+/// Without its engine the daemon is of no use: it stops, however the engine ended.
+struct StopOnDrop(watch::Sender<bool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
 }
 
 /// Takes the socket's file away at the end.

@@ -219,7 +219,11 @@ impl Engine {
     ) -> Result<(), StoreError> {
         let seq = self.next_seq;
         let reserved = self.reserve(seq + 1, &mut extra)?;
-        if let Err(error) = self.parts.database.apply_with(&Changes::default(), &extra) {
+        let stored = match extra.is_empty() {
+            true => Ok(()),
+            false => self.parts.database.apply_with(&Changes::default(), &extra),
+        };
+        if let Err(error) = stored {
             self.note_failure(&error);
             return Err(error);
         }

@@ -1,6 +1,8 @@
 //! Durable storage: what the core stores and what the node adds, in one RocksDB database.
 
+mod extra;
 pub mod log_key;
+mod open;
 pub mod records;
 mod rocks;
 mod tables;
@@ -8,5 +10,7 @@ mod tables;
 mod tests;
 pub mod types;
 
-pub use rocks::{Database, Extra, OpenError, StepStore};
+pub use extra::Extra;
+pub use open::OpenError;
+pub use rocks::{Database, StepStore};
 pub use tables::{Column, FORMAT_VERSION};

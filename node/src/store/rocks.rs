@@ -7,122 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{RwLock, RwLockReadGuard};
 
 use dmls_core::group::{Changes, Key, Store, StoreError, Table, Value};
-use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, ErrorKind, IteratorMode, LogLevel,
-    Options, PrefixRange, ReadOptions, WriteBatch, WriteOptions,
-};
-use serde::Serialize;
+use rocksdb::{ColumnFamily, DB, Direction, ErrorKind, IteratorMode, PrefixRange, ReadOptions, WriteBatch};
 use serde::de::DeserializeOwned;
-use thiserror::Error;
 
+use super::extra::{Extra, record_error};
 use super::log_key;
-use super::records::{self, RecordError, SecretRecord};
+use super::open::{FORMAT_KEY, OpenError, open_checked, open_error, open_with, options, synced};
+use super::records;
 use super::tables::{Column, FORMAT_VERSION};
-use crate::error::{ErrorCode, Failure};
-
-/// The key of the format version in [`Column::Meta`]: four bytes, big-endian, in every version for ever.
-const FORMAT_KEY: &[u8] = b"format";
-
-/// Why a database could not be opened.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// A later program wrote it.
-    #[error("The database {path} has format {found}; this program knows formats up to {FORMAT_VERSION}.")]
-    Newer {
-        /// Where it is.
-        path: String,
-        /// Its version.
-        found: u32,
-    },
-    /// It is not what this program wrote.
-    #[error("The database {path} is damaged: {reason}.")]
-    Damaged {
-        /// Where it is.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The disk or RocksDB failed.
-    #[error("The database {path} cannot be opened: {reason}.")]
-    Io {
-        /// Where it is.
-        path: String,
-        /// What RocksDB said.
-        reason: String,
-    },
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        let hint = match &error {
-            OpenError::Newer { .. } => "Use the newer dmls that wrote it.",
-            OpenError::Damaged { .. } => {
-                "Do not restore an old copy: its keys must not be used again. Start with another --home and ask to \
-                 be added to your groups."
-            }
-            OpenError::Io { .. } => "Check the disk's free space and permissions.",
-        };
-        Self::new(ErrorCode::Store, error).hint(hint)
-    }
-}
-
-/// The node's own records of a step.
-#[derive(Default)]
-pub struct Extra {
-    put: Vec<(Column, Vec<u8>, Stored)>,
-    delete: Vec<(Column, Vec<u8>)>,
-}
-
-enum Stored {
-    Plain(Vec<u8>),
-    Secret(SecretRecord),
-}
-
-impl Stored {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Plain(bytes) => bytes,
-            Self::Secret(record) => record.stored(),
-        }
-    }
-}
-
-impl Extra {
-    /// Writes a record without secrets.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it cannot be encoded.
-    pub fn put<T: Serialize>(&mut self, column: Column, key: &[u8], value: &T) -> Result<(), StoreError> {
-        let bytes = records::encode(column, value).map_err(record_error)?;
-        self.put.push((column, key.to_vec(), Stored::Plain(bytes)));
-        Ok(())
-    }
-
-    /// Writes a record with secrets.
-    ///
-    /// # Errors
-    /// [`StoreError`] if it cannot be encoded.
-    pub fn put_secret<T: Serialize>(
-        &mut self,
-        column: Column,
-        key: &[u8],
-        value: &T,
-    ) -> Result<(), StoreError> {
-        let record = records::encode_secret(column, value).map_err(record_error)?;
-        self.put.push((column, key.to_vec(), Stored::Secret(record)));
-        Ok(())
-    }
-
-    /// Deletes a record.
-    pub fn delete(&mut self, column: Column, key: &[u8]) {
-        self.delete.push((column, key.to_vec()));
-    }
-
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.put.is_empty() && self.delete.is_empty()
-    }
-}
 
 /// An open database. Shared by reference: it locks inside.
 pub struct Database {
@@ -428,89 +320,14 @@ fn index_log(db: &DB, batch: &mut WriteBatch, changes: &Changes) -> Result<(), S
     Ok(())
 }
 
-fn options() -> Options {
-    let mut options = Options::default();
-    // A torn record at the end of the log is a write that nobody was told of. Damage before it is an error: the
-    // default would silently go back to an earlier state, whose keys must not be used again.
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_paranoid_checks(true);
-    options.set_db_write_buffer_size(32 << 20);
-    options.set_max_total_wal_size(64 << 20);
-    options.set_max_open_files(256);
-    options.set_log_level(LogLevel::Warn);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(1 << 20);
-    options.set_stats_dump_period_sec(0);
-    options
-}
-
-fn synced() -> WriteOptions {
-    let mut options = WriteOptions::default();
-    options.set_sync(true);
-    options
-}
-
-fn open_with(options: &Options, path: &Path) -> Result<DB, OpenError> {
-    let families = Column::all().map(|column| ColumnFamilyDescriptor::new(column.name(), Options::default()));
-    DB::open_cf_descriptors(options, path, families).map_err(|error| open_error(path, &error))
-}
-
-/// Looks at the version before anything is opened for writing.
-fn open_checked(path: &Path) -> Result<DB, OpenError> {
-    let options = options();
-    let damaged = |reason: String| OpenError::Damaged { path: path.display().to_string(), reason };
-    let listed = DB::list_cf(&options, path).map_err(|error| open_error(path, &error))?;
-    let look = DB::open_cf_for_read_only(&options, path, &listed, false)
-        .map_err(|error| open_error(path, &error))?;
-    let version = match look.cf_handle(Column::Meta.name()) {
-        Some(meta) => look.get_cf(meta, FORMAT_KEY).map_err(|error| open_error(path, &error))?,
-        None => None,
-    };
-    let version = version.and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(u32::from_be_bytes);
-    drop(look);
-    match version {
-        None | Some(0) => return Err(damaged("it has no format version".into())),
-        Some(found) if found > FORMAT_VERSION => {
-            return Err(OpenError::Newer { path: path.display().to_string(), found });
-        }
-        Some(_) => {}
-    }
-    let known =
-        |name: &str| name == rocksdb::DEFAULT_COLUMN_FAMILY_NAME || Column::all().any(|c| c.name() == name);
-    if let Some(unknown) = listed.iter().find(|name| !known(name)) {
-        return Err(damaged(format!("it has an unknown table {unknown}")));
-    }
-    open_with(&options, path)
-}
-
 fn family(db: &DB, column: Column) -> Result<&ColumnFamily, StoreError> {
     db.cf_handle(column.name())
         .ok_or_else(|| StoreError::Damaged { table: column.name(), reason: "the table is missing".into() })
-}
-
-fn open_error(path: &Path, error: &rocksdb::Error) -> OpenError {
-    let path = path.display().to_string();
-    let reason = error.to_string();
-    match error.kind() {
-        ErrorKind::Corruption | ErrorKind::InvalidArgument | ErrorKind::NotSupported => {
-            OpenError::Damaged { path, reason }
-        }
-        _ => OpenError::Io { path, reason },
-    }
 }
 
 fn read_error(column: Column, error: &rocksdb::Error) -> StoreError {
     match error.kind() {
         ErrorKind::Corruption => StoreError::Damaged { table: column.name(), reason: error.to_string() },
         _ => StoreError::Io(error.to_string()),
-    }
-}
-
-fn record_error(error: RecordError) -> StoreError {
-    match error {
-        RecordError::Encode { table, reason } => {
-            StoreError::Io(format!("a record of table {table} cannot be encoded: {reason}"))
-        }
-        RecordError::Damaged { table, reason } => StoreError::Damaged { table, reason },
     }
 }

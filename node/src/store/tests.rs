@@ -5,9 +5,8 @@ use std::path::Path;
 use dmls_core::codec::Bytes;
 use dmls_core::group::{Changes, GroupId, Key, MessageId, Store, StoreError, Table, Value};
 
-use super::rocks::{Database, Extra, OpenError};
-use super::tables::Column;
-use super::{FORMAT_VERSION, log_key};
+use super::{Column, FORMAT_VERSION, log_key};
+use super::{Database, Extra, OpenError};
 
 fn group() -> GroupId {
     GroupId(Bytes::from(vec![1, 2, 3]))

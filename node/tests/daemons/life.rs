@@ -97,7 +97,7 @@ fn a_clean_stop_and_a_restart_keep_ticket_and_group() {
     for signal in ["-TERM", "-INT"] {
         assert!(a.stop(signal), "{}", a.log());
         assert!(!a.home().join("dmls.sock").exists());
-        assert_eq!(a.fails(5, &["status"])["hint"].as_str().unwrap().contains("dmls run"), true);
+        assert!(a.fails(5, &["status"])["hint"].as_str().unwrap().contains("dmls run"));
         a.start();
         assert_eq!((a.ticket(), a.head("g")), (ticket.clone(), head.clone()));
     }
@@ -163,6 +163,81 @@ fn errors_have_their_exit_codes_and_say_what_to_do() {
     let ticket = b.ticket();
     b.kill();
     a.fails(10, &["group", "invite", "g", &ticket]);
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    let filter = |env: Option<&str>, flag: Option<&str>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dmls"));
+        command.env_clear().arg("--home").arg(home.path()).args(["--json", "config"]);
+        command.envs(env.map(|value| ("DMLS_LOG", value)));
+        command.args(flag.iter().flat_map(|value| ["--log", value]));
+        let out = command.output().unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+        config["log"]["filter"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(filter(None, None), "info");
+    std::fs::write(home.path().join("config.toml"), "[log]\nfilter = \"warn\"").unwrap();
+    assert_eq!(filter(None, None), "warn");
+    assert_eq!(filter(Some("error"), None), "error");
+    assert_eq!(filter(Some("error"), Some("trace")), "trace");
+}
+
+#[test]
+fn invitations_can_be_accepted_as_they_come() {
+    let (a, mut b) = (Node::started("ann"), Node::new("ben"));
+    let path = b.home().join("config.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("auto_join = true\n{config}")).unwrap();
+    b.start();
+    a.ask(&["group", "create", "g"]);
+    a.ask(&["group", "invite", "g", &b.ticket()]);
+    wait("the group", || b.lines(&["group", "list"])[0].as_array().unwrap().len() == 1);
+    wait("one head", || a.head("g") == b.head("g"));
+}
+
+#[test]
+fn a_cut_stops_every_byte_and_ends() {
+    let (a, b) = pair();
+    let other = b.ask(&["id"])["peer"].as_str().unwrap().to_owned();
+    let seen = |field: &str| a.lines(&["peer", "list"])[0].as_array().unwrap()[0][field].clone();
+    a.ask(&["peer", "block", &other]);
+    wait("the cut", || seen("connections") == 0);
+    assert_eq!(seen("blocked"), true);
+    let before = (seen("bytes_in"), seen("bytes_out"));
+    a.ask(&["send", "g", "over the wall"]);
+    std::thread::sleep(std::time::Duration::from_millis(800));
+    assert_eq!((seen("bytes_in"), seen("bytes_out")), before);
+    assert!(b.messages("g").is_empty());
+    a.ask(&["peer", "unblock"]);
+    wait("the message", || b.messages("g") == ["over the wall"]);
+}
+
+#[test]
+fn the_demo_leaves_nothing_behind_when_it_is_stopped() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_dmls"))
+        .args(["demo", "--json"])
+        .env("TMPDIR", scratch.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let homes = || std::fs::read_dir(scratch.path()).unwrap().count();
+    wait("the demo", || homes() == 1);
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    assert!(Command::new("kill").arg(demo.id().to_string()).status().unwrap().success());
+    assert!(!demo.wait().unwrap().success());
+    assert_eq!(homes(), 0);
+    let marker = scratch.path().display().to_string();
+    let ours = |pid: &std::ffi::OsStr| {
+        let line = std::fs::read(std::path::Path::new("/proc").join(pid).join("cmdline")).unwrap_or_default();
+        text(&line).contains(&marker)
+    };
+    wait("the daemons to end", || {
+        !std::fs::read_dir("/proc").unwrap().any(|entry| ours(&entry.unwrap().file_name()))
+    });
 }
 
 #[test]
