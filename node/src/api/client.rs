@@ -21,7 +21,7 @@ pub struct ApiClient {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     partial: Vec<u8>,
-    next: u64,
+    next_id: u64,
 }
 
 impl ApiClient {
@@ -37,7 +37,7 @@ impl ApiClient {
         let stream = tokio::time::timeout(CONNECT, UnixStream::connect(path)).await;
         let stream = stream.map_err(|_| none("it does not accept connections".into()))?;
         let (reader, writer) = stream.map_err(|error| none(error.to_string()))?.into_split();
-        Ok(Self { reader: BufReader::new(reader), writer, partial: Vec::new(), next: 1 })
+        Ok(Self { reader: BufReader::new(reader), writer, partial: Vec::new(), next_id: 1 })
     }
 
     /// Asks and waits for the answer, as long as it takes.
@@ -67,7 +67,7 @@ impl ApiClient {
         })
     }
 
-    /// Begins a stream; [`Self::next`] gives its items.
+    /// Begins a stream; [`ApiStream::next`] gives its items.
     ///
     /// # Errors
     /// [`ErrorCode::NoDaemon`].
@@ -77,8 +77,8 @@ impl ApiClient {
     }
 
     async fn say(&mut self, request: &Request) -> Result<u64, Failure> {
-        let id = self.next;
-        self.next += 1;
+        let id = self.next_id;
+        self.next_id += 1;
         let mut line = request_line(id, request)?;
         line.push(b'\n');
         self.writer.write_all(&line).await.map_err(|_| hung_up())?;

@@ -1,7 +1,7 @@
 //! The daemon: one process that owns a home directory and takes part in its groups.
 //!
-//! Tasks: the [`engine`] owns all group state; [`network`] carries what goes out and comes in; [`outbox`] delivers
-//! Welcomes; the API's server answers clients through [`dispatch`]. SIGKILL at any point loses nothing that was
+//! Tasks: the `engine` owns all group state; `network` carries what goes out and comes in; `outbox` delivers
+//! Welcomes; the API's server answers clients through `dispatch`. SIGKILL at any point loses nothing that was
 //! reported: every step is stored before anything else happens, and what was not sent is fetched by others.
 
 mod actions;
