@@ -1,10 +1,11 @@
 //! What users do, and what they are told when it cannot be done.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use super::harness::{Node, pair, text, wait};
+use super::harness::{Node, PATIENCE, pair, text, wait};
 
 #[test]
 fn two_daemons_form_a_group_and_talk() {
@@ -45,6 +46,35 @@ fn whoever_follows_misses_nothing_and_sees_what_comes() {
     assert!(lines.next().unwrap().unwrap().ends_with("after"));
     follow.kill().unwrap();
     follow.wait().unwrap();
+}
+
+#[test]
+fn subscribers_are_told_what_happens_and_late_ones_what_happened() {
+    let (a, b) = pair();
+    let subscribe = |params: &str| {
+        let mut stream = UnixStream::connect(b.home().join("dmls.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        writeln!(stream, "{{\"v\":1,\"id\":5,\"method\":\"subscribe\",\"params\":{params}}}").unwrap();
+        BufReader::new(stream).lines().map(|line| {
+            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            assert_eq!((line["v"].clone(), line["id"].clone()), (1.into(), 5.into()));
+            line["event"]["event"].clone()
+        })
+    };
+    let is_message = |event: &serde_json::Value| event["event"]["type"] == "message";
+    let mut live = subscribe("{}");
+    // The daemon must have taken the request before the message comes.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    a.ask(&["send", "g", "news"]);
+    let heard = live.find(is_message).unwrap();
+    assert_eq!(heard["event"]["text"], "news");
+    let late: Vec<_> = subscribe("{\"after\":0}").take_while(|event| !is_message(event)).collect();
+    assert!(late.iter().any(|event| event["event"]["type"] == "joined"), "{late:?}");
+    let numbers: Vec<u64> = late.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert!(
+        numbers.is_sorted() && numbers.iter().all(|seq| *seq < heard["seq"].as_u64().unwrap()),
+        "{numbers:?}"
+    );
 }
 
 #[test]
