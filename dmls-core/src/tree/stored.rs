@@ -3,7 +3,7 @@
 //! A hash names a subtree with its place, because the hashes of its leaves cover their indices. Subtrees without any
 //! node have no record: their parents say that they are blank.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -59,7 +59,7 @@ pub enum LoadError {
 
 /// Subtrees already loaded, by hash, so that trees loaded one after another share what they have in common.
 #[derive(Clone, Default)]
-pub struct SubtreeCache(HashMap<Bytes, Arc<Subtree>>);
+pub struct SubtreeCache(BTreeMap<Bytes, Arc<Subtree>>);
 
 impl SubtreeCache {
     /// Number of subtrees.

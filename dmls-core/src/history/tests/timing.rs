@@ -1,6 +1,8 @@
 //! What looking at a large history costs. Run in release: `cargo test --release -p dmls-core history::tests::timing
 //! -- --ignored --nocapture`.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is what measures")]
+
 use std::time::{Duration, Instant};
 
 use super::*;

@@ -1,11 +1,11 @@
 //! Trees on disk.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
 
-type Records = HashMap<Vec<u8>, StoredSubtree>;
+type Records = BTreeMap<Vec<u8>, StoredSubtree>;
 
 fn load(records: &Records, tree: &RatchetTree, cache: &mut SubtreeCache) -> Result<RatchetTree, LoadError> {
     let mut fetch = |hash: &[u8]| records.get(hash).map(restored);
@@ -17,7 +17,7 @@ fn history(seed: u64, epochs: usize) -> (Vec<RatchetTree>, Records) {
     let mut rng = rng(seed);
     let (signer, _) = suite().signature().generate(&mut rng);
     let mut trees = vec![RatchetTree::new(suite(), mock_leaf(&mut rng))];
-    let mut records: Records = HashMap::new();
+    let mut records: Records = BTreeMap::new();
     for epoch in 0..epochs {
         let last = trees.last().unwrap();
         let present: Vec<_> = last.leaves().map(|(index, _)| index).collect();
