@@ -15,7 +15,7 @@ use crate::epoch::{
     CommitError, Entered, Epoch, InitSource, NoPsks, Opened, ProposalListError, PublicCommit,
 };
 use crate::framing::{Content, DmlsMeta, Proposal};
-use crate::history::{Blocked, Child, HistoryEpoch, Member, Operation, Summary};
+use crate::history::{Blocked, Candidate, Child, HistoryEpoch, Member, Operation, Summary};
 use crate::schedule::{ChildInput, CommitId, EpochId, InitPprf, child_init_input};
 use crate::suite::{Secret, Suite};
 use crate::tree::LeafIndex;
@@ -140,9 +140,10 @@ impl Transaction<'_> {
         if self.group.history.epoch(epoch).is_some_and(known) {
             return Outcome::Duplicate;
         }
-        if self.must_wait(epoch, leaf, &id) {
+        let class = class(&keys.epoch, &commit);
+        if self.must_wait(epoch, &Candidate { commit: &id, committer: leaf, class }) {
             let parent = epoch.clone();
-            return Outcome::Wait(Reason::Quarantined { parent, commit: id, committer: leaf });
+            return Outcome::Wait(Reason::Quarantined { parent, commit: id, committer: leaf, class });
         }
         match self.process(epoch, keys, commit) {
             Ok(child) => self.add_child(child, None),
@@ -151,12 +152,12 @@ impl Transaction<'_> {
     }
 
     /// Whether a commit takes its turn: enough others with smaller keys are there (DESIGN 4.7).
-    pub(super) fn must_wait(&self, epoch: &EpochId, leaf: LeafIndex, id: &CommitId) -> bool {
-        if self.released.as_ref() == Some(id) {
+    pub(super) fn must_wait(&self, epoch: &EpochId, candidate: &Candidate<'_>) -> bool {
+        if self.released.as_ref() == Some(candidate.commit) {
             return false;
         }
         let Some(record) = self.group.history.epoch(epoch) else { return false };
-        let smaller = record.children_before(leaf, id);
+        let smaller = record.children_before(candidate);
         smaller.all >= limits::CHILDREN || smaller.of_member >= limits::COMMITS_OF_MEMBER
     }
 

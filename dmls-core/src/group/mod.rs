@@ -33,8 +33,6 @@ mod speak;
 mod state;
 mod step;
 mod store;
-#[cfg(test)]
-mod tests;
 mod timers;
 mod transaction;
 mod view;

@@ -1,6 +1,5 @@
 //! The waiting room at work: what waits, what is taken up again, and in which order (DESIGN 4.7).
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use super::options::limits;
@@ -11,6 +10,7 @@ use super::transaction::Transaction;
 use super::waiting::{Reason, Waiting};
 use crate::codec::{Bytes, decode};
 use crate::framing::{DmlsMessage, ProposalRef};
+use crate::history::Candidate;
 use crate::schedule::{CommitId, EpochId, RatchetType};
 
 /// What is said of a message that waits.
@@ -68,7 +68,9 @@ impl Transaction<'_> {
                 let next = keys.epoch.secret_tree().next_generation(*sender, RatchetType::Application);
                 next.is_none_or(|next| next.saturating_add(self.windows().forward) >= *generation)
             }),
-            Reason::Quarantined { parent, commit, committer } => !self.must_wait(parent, *committer, commit),
+            Reason::Quarantined { parent, commit, committer, class } => {
+                !self.must_wait(parent, &Candidate { commit, committer: *committer, class: *class })
+            }
         }
     }
 
@@ -104,27 +106,19 @@ impl Transaction<'_> {
         parent.iter().for_each(|parent| self.bound_quarantine(parent));
     }
 
-    /// The quarantined commits of a parent, smallest key first (DESIGN 4.4). Ids cannot be told from votes before a
-    /// commit is entered, so the class is taken to be 1 for all.
+    /// The quarantined commits of a parent, smallest key first (DESIGN 4.4).
     pub(super) fn quarantined(&self, parent: &EpochId) -> Vec<(CommitId, MessageId, usize)> {
         let Some(epoch) = self.group.history.epoch(parent) else { return Vec::new() };
         let decision = epoch.decision();
-        let weight =
-            |commit: &CommitId| decision.ranked.iter().find(|r| r.commit == *commit).map_or(0, |r| r.weight);
-        let mut found: Vec<_> = self
-            .group
-            .waiting
-            .iter()
-            .filter_map(|(id, waiting)| match &waiting.reason {
-                Reason::Quarantined { parent: at, commit, committer } if at == parent => {
-                    let void = decision.void.contains(*committer);
-                    let rank = if void { u64::MAX } else { epoch.place_by_rank(*committer) };
-                    let key = (Reverse(weight(commit)), rank, commit.clone());
-                    Some((key, (commit.clone(), *id, waiting.bytes.len())))
-                }
-                _ => None,
-            })
-            .collect();
+        let keyed = self.group.waiting.iter().filter_map(|(id, waiting)| match &waiting.reason {
+            Reason::Quarantined { parent: at, commit, committer, class } if at == parent => {
+                let candidate = Candidate { commit, committer: *committer, class: *class };
+                let key = epoch.candidate_key(&decision, &candidate);
+                Some((key, (commit.clone(), *id, waiting.bytes.len())))
+            }
+            _ => None,
+        });
+        let mut found: Vec<_> = keyed.collect();
         found.sort();
         found.into_iter().map(|(_, found)| found).collect()
     }

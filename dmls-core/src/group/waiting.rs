@@ -24,6 +24,8 @@ pub enum Reason {
         commit: CommitId,
         /// Whose it is.
         committer: LeafIndex,
+        /// Its class (DESIGN 4.4).
+        class: u8,
     },
 }
 

@@ -18,12 +18,23 @@ pub struct Head {
 
 /// `key(c) = (-weight, class, rank(committer), commit id)`: the smallest wins.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ChoiceKey {
+pub struct ChoiceKey {
     weight: Reverse<usize>,
     class: u8,
     /// Void committers last, and among them by rank too: a commit id can be ground.
     rank: (bool, u64),
     commit: CommitId,
+}
+
+/// A commit that is not known yet, with what its key depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    /// The commit.
+    pub commit: &'a CommitId,
+    /// Leaf of its committer.
+    pub committer: LeafIndex,
+    /// Its class (DESIGN 4.4).
+    pub class: u8,
 }
 
 /// A child with its place in the decision.
@@ -53,6 +64,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// Number of electors that stand on a child.
+    fn weight(&self, commit: &CommitId) -> usize {
+        self.ranked.iter().find(|child| child.commit == *commit).map_or(0, |child| child.weight)
+    }
+
     /// `W1 - W2`.
     fn margin(&self) -> usize {
         let weight = |n: usize| self.ranked.get(n).map_or(0, |child| child.weight);
@@ -149,20 +165,27 @@ impl HistoryEpoch {
         Decision { ranked: ranked.collect(), electors, silent: electors - once.len(), void, equivocators }
     }
 
-    /// How many known children come before a commit that is not known yet. What it does is not known either, so its
-    /// class is taken to be 1.
-    pub fn children_before(&self, committer: LeafIndex, commit: &CommitId) -> Before {
+    /// How many known children come before a commit that is not known yet.
+    pub fn children_before(&self, candidate: &Candidate<'_>) -> Before {
         let decision = self.decision();
-        let weight =
-            |commit: &CommitId| decision.ranked.iter().find(|c| c.commit == *commit).map_or(0, |c| c.weight);
-        let rank = self.rank_of(committer, &decision.void);
-        let key = ChoiceKey { weight: Reverse(weight(commit)), class: 1, rank, commit: commit.clone() };
-        let before =
-            self.children.iter().filter(|(id, _)| self.choice_key(id, weight(id), &decision.void) < key);
+        let key = self.candidate_key(&decision, candidate);
+        let committer = candidate.committer;
+        let known = |id: &CommitId| self.choice_key(id, decision.weight(id), &decision.void);
+        let before = self.children.iter().filter(|(id, _)| known(id) < key);
         before.fold(Before { all: 0, of_member: 0 }, |sum, (_, child)| Before {
             all: sum.all + 1,
             of_member: sum.of_member + usize::from(child.committer == committer),
         })
+    }
+
+    /// The key that a commit would have as a child.
+    pub fn candidate_key(&self, decision: &Decision, candidate: &Candidate<'_>) -> ChoiceKey {
+        ChoiceKey {
+            weight: Reverse(decision.weight(candidate.commit)),
+            class: candidate.class,
+            rank: self.rank_of(candidate.committer, &decision.void),
+            commit: candidate.commit.clone(),
+        }
     }
 
     /// How many electors come before a leaf in rank order.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use choice::{Before, Decision, Head, RankedChild};
+pub use choice::{Before, Candidate, ChoiceKey, Decision, Head, RankedChild};
 pub use leaf_set::LeafSet;
 pub use summary::{Member, Operation, Summary};
 

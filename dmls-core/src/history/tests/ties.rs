@@ -127,7 +127,9 @@ fn children_before_a_commit_that_is_not_known() {
     scene.commit("p", 3, "d");
     scene.vote("p", 4, "d");
     let before = |scene: &Scene, by: u32, name: &str| {
-        let before = scene.history.epoch(&epoch("p")).unwrap().children_before(LeafIndex(by), &commit(name));
+        let (id, committer) = (commit(name), LeafIndex(by));
+        let candidate = Candidate { commit: &id, committer, class: 1 };
+        let before = scene.history.epoch(&epoch("p")).unwrap().children_before(&candidate);
         (before.all, before.of_member)
     };
     // Nobody has named it: all who have weight come before.
@@ -138,4 +140,8 @@ fn children_before_a_commit_that_is_not_known() {
     assert_eq!((before(&scene, 0, "new"), before(&scene, 2, "new")), ((1, 0), (2, 0)));
     scene.vote("p", 2, "new");
     assert_eq!((before(&scene, 0, "new"), before(&scene, 4, "new")), ((0, 0), (1, 0)));
+    // Class comes before rank: with it, the same commit passes "d".
+    let (id, committer) = (commit("new"), LeafIndex(4));
+    let removal = Candidate { commit: &id, committer, class: 0 };
+    assert_eq!(scene.history.epoch(&epoch("p")).unwrap().children_before(&removal).all, 0);
 }
