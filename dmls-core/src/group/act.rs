@@ -20,7 +20,7 @@ use crate::framing::{
     Add, Content, DmlsApplication, DmlsJoin, KeyPackage, KeyPackageError, KeyPackagePolicy, MlsMessage,
     MlsMessageBody, Proposal, ProposalRef, Remove,
 };
-use crate::schedule::{DmlsKeyError, EpochId, GroupContext, RatchetType, child_init_input};
+use crate::schedule::{CommitId, DmlsKeyError, EpochId, GroupContext, RatchetType, child_init_input};
 use crate::suite::{CryptoError, Secret, Strictness};
 use crate::tree::LeafIndex;
 use rand_core::CryptoRng;
@@ -55,6 +55,14 @@ pub enum ActionError {
     /// This client has voted or committed in this epoch already, and may do so once only.
     #[error("This client has already chosen a child of this epoch; wait until the group has decided.")]
     AlreadyCommitted,
+    /// Too many own commits wait for the others to confirm them.
+    #[error("The last {commits} commits of this client are not final yet; wait {wait_s} s before another.")]
+    TooEager {
+        /// How many.
+        commits: u32,
+        /// How long to wait, in seconds.
+        wait_s: u64,
+    },
     /// The only member has nobody who could remove it.
     #[error("The only member of a group cannot leave it; delete the group instead.")]
     OnlyMember,
@@ -223,6 +231,31 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Whether this client may commit once more: it does not pile up commits that nobody confirms (DESIGN 4.7).
+    fn be_patient(&self, head: &EpochId) -> Result<(), ActionError> {
+        let Group { history, keys, options, state, .. } = &self.group;
+        let newest_final = history.newest_final(head, &|epoch| self.is_closed(epoch));
+        let own = |at: &EpochId, commit: &CommitId| {
+            let committer =
+                history.epoch(at).and_then(|epoch| epoch.children.get(commit)).map(|c| c.committer);
+            committer.is_some() && committer == keys.get(at).map(|keys| keys.epoch.own_leaf())
+        };
+        // From the head up to what is final.
+        let open = history
+            .ancestors(head)
+            .zip(std::iter::once(head).chain(history.ancestors(head).map(|(at, _)| at)));
+        let open = open.take_while(|(_, below)| Some(*below) != newest_final);
+        let commits = open.filter(|((at, commit), _)| own(at, commit)).count();
+        let commits = u32::try_from(commits).unwrap_or(u32::MAX);
+        let Some(excess) = commits.checked_sub(options.own_commits) else { return Ok(()) };
+        let wait = options
+            .own_commit_wait_ms
+            .saturating_mul(1 << excess.min(32))
+            .min(options.own_commit_max_wait_ms);
+        let left = state.committed_at.saturating_add(wait).saturating_sub(state.now_ms);
+        if left == 0 { Ok(()) } else { Err(ActionError::TooEager { commits, wait_s: left.div_ceil(1000) }) }
+    }
+
     /// Commits these proposals, and those that wait in the head, with a new path: the child is made and the parent
     /// punctured before the first byte leaves (DESIGN 4.3).
     pub(super) fn commit_on_head(&mut self, proposals: Vec<Proposal>) -> Result<(), ActionError> {
@@ -230,6 +263,7 @@ impl Transaction<'_> {
         if self.group.history.epoch(&head).is_none_or(|record| record.own.named.is_some()) {
             return Err(ActionError::AlreadyCommitted);
         }
+        self.be_patient(&head)?;
         let meta = self.meta(&head).map_err(ActionError::Speak)?;
         let keys = self.keys_of(&head)?;
         let references = self.committable(&keys, &proposals);
@@ -252,6 +286,7 @@ impl Transaction<'_> {
         let dmls = created.dmls.ok_or(ActionError::NotAMember)?;
         let child = Keys { epoch: Arc::new(created.child), init: Arc::new(dmls.parent_init) };
         let parent_keys = Keys { epoch: Arc::new(created.parent), init: Arc::new(init) };
+        self.group.state.committed_at = self.now();
         let added: Vec<Bytes> = created.commit.added.iter().map(|added| added.reference.clone()).collect();
         let new = NewChild {
             parent: head.clone(),

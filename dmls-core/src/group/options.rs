@@ -25,6 +25,12 @@ pub struct GroupOptions {
     pub waiting_ms: u64,
     /// How often a quarantined commit is taken, for each parent.
     pub quarantine_interval_ms: u64,
+    /// So many own commits that are not final are made without waiting.
+    pub own_commits: u32,
+    /// How long to wait before one more; each further one waits twice as long.
+    pub own_commit_wait_ms: u64,
+    /// And at most this long.
+    pub own_commit_max_wait_ms: u64,
     /// For how long a key package that this client makes is valid, in seconds.
     pub key_package_lifetime_s: u64,
     /// How plaintexts are padded.
@@ -50,6 +56,9 @@ impl Default for GroupOptions {
             reconciled_for_ms: 60_000,
             waiting_ms: 10 * 60_000,
             quarantine_interval_ms: 60_000,
+            own_commits: 8,
+            own_commit_wait_ms: 60_000,
+            own_commit_max_wait_ms: 60 * 60_000,
             key_package_lifetime_s: 90 * 24 * 3600,
             padding: Padding::Multiple(64),
             puncturing: true,

@@ -46,6 +46,8 @@ pub struct State {
     pub(super) turn_due: Option<u64>,
     /// When to take the next quarantined commit.
     pub(super) quarantine_due: Option<u64>,
+    /// When this client committed last.
+    pub(super) committed_at: u64,
     /// Whether this client has asked to be removed.
     pub(super) leaving: bool,
     /// Messages of epochs below this number are neither kept nor wanted.
@@ -66,6 +68,7 @@ impl State {
             votes_due: BTreeMap::new(),
             turn_due: None,
             quarantine_due: None,
+            committed_at: 0,
             leaving: false,
             floor,
         }

@@ -1,7 +1,7 @@
 //! Acknowledgements, finality, deletion, and how much is said for it.
 
 use dmls_core::framing::DmlsProfile;
-use dmls_core::group::Event;
+use dmls_core::group::{ActionError, Event};
 use dmls_tests::World;
 
 use super::{assert_one_head, fingerprint};
@@ -119,5 +119,40 @@ fn a_commit_costs_one_acknowledgement_a_member() {
         let before = world.sent();
         world.run(3 * 60 * 60_000);
         assert_eq!(world.sent(), before, "and then there is silence");
+    }
+}
+
+/// How long a member has to wait before it may commit, in seconds; 0: it has committed.
+fn commit_or_wait(world: &mut World, place: usize) -> u64 {
+    let group = world.peers[place].group().clone();
+    match group.refresh(world.now, &mut world.rng) {
+        Ok(step) => {
+            world.take_step(place, step);
+            0
+        }
+        Err(ActionError::TooEager { wait_s, .. }) => wait_s,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn commits_that_nobody_confirms_become_slow_and_others_do_not() {
+    let mut world = formed(6, 4, DmlsProfile::default());
+    for round in 0..20 {
+        assert_eq!(commit_or_wait(&mut world, 1), 0, "commit {round} of a group that answers");
+        world.run(30_000);
+    }
+    world.cut(&[0, 1, 0, 0]);
+    for round in 0..8 {
+        assert_eq!(commit_or_wait(&mut world, 1), 0, "commit {round} alone");
+        world.run(1_000);
+    }
+    for expected in [60, 120, 240] {
+        let wait = commit_or_wait(&mut world, 1);
+        assert!((expected - 2..=expected).contains(&wait), "{wait} s where {expected} s are due");
+        world.restart(1);
+        assert_eq!(commit_or_wait(&mut world, 1), wait, "a restart is no way around");
+        world.run(wait * 1000);
+        assert_eq!(commit_or_wait(&mut world, 1), 0);
     }
 }
