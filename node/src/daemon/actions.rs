@@ -266,6 +266,7 @@ impl Engine {
             };
             self.parts.database.keys(column, &prefix, &[], take).map_err(store_failure)?;
         }
+        self.parts.unwanted.erase(&self.parts.database, id, &mut extra).map_err(store_failure)?;
         extra.delete(Column::Names, id.0.as_slice());
         if let Err(error) = self.parts.database.apply_with(&changes, &extra) {
             self.note_failure(&error);
@@ -274,6 +275,7 @@ impl Engine {
         self.groups.remove(id);
         self.names.remove(id);
         self.reconciled.remove(id);
+        self.parts.unwanted.forget(id);
         self.parts.topics.remove(id);
         self.parts.outbound.topics();
         Ok(())
@@ -283,7 +285,9 @@ impl Engine {
 /// A refusal of the core in the words of the API.
 pub(super) fn refused(error: &ActionError) -> Failure {
     let hint = match error {
-        ActionError::NotAMember => "Ask a member to invite you again, after `dmls group delete`.",
+        ActionError::NotAMember => {
+            "Ask a member to invite you again, and `dmls join`; `dmls group delete` forgets the group."
+        }
         ActionError::AlreadyCommitted => "Try again in a few seconds.",
         ActionError::OnlyMember => "`dmls group delete` forgets it.",
         ActionError::PayloadTooLarge(_) => "Send it in parts.",

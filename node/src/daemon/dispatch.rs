@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dmls_core::codec::Bytes;
-use dmls_core::group::{GroupId, Key, Table, inspect_key_package};
+use dmls_core::group::{GroupId, Key, StoreError, Table, inspect_key_package};
 use dmls_gossip::{PeerId, RequestError};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -22,7 +22,7 @@ use crate::api::server::Service;
 use crate::api::views::{GroupView, InvitedView, MessageView, PageView, StatusView};
 use crate::error::{ErrorCode, Failure};
 use crate::store::types::{Contact, MessageRecord, PeerRecord};
-use crate::store::{Column, Extra};
+use crate::store::{Column, Database, Extra};
 
 /// How long an invitation waits for its Welcomes to be taken before it answers; they are tried on afterwards.
 const DELIVERY_WAIT: Duration = Duration::from_secs(3);
@@ -30,8 +30,38 @@ const DELIVERY_WAIT: Duration = Duration::from_secs(3);
 const KEY_PACKAGE_ATTEMPTS: u32 = 5;
 /// The wait between two of these.
 const RETRY_WAIT: Duration = Duration::from_millis(200);
+/// Bytes of messages after which a page ends: as JSON it must stay below what clients read.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Messages that are read at one time.
+const PAGE_STEP: usize = 4;
 /// Events in one go of a stream.
 const BATCH: usize = 64;
+
+/// Up to `limit` messages after `after`, fewer if they are large, and whether there may be more.
+fn page_of(
+    database: &Database,
+    id: &GroupId,
+    mut after: u64,
+    limit: usize,
+) -> Result<(Vec<MessageRecord>, bool), StoreError> {
+    let prefix = Key::of_group(Table::Log, id).bytes;
+    let (mut records, mut bytes): (Vec<MessageRecord>, usize) = (Vec::new(), 0);
+    while records.len() < limit && bytes < PAGE_BYTES {
+        let Some(first) = after.checked_add(1) else { return Ok((records, false)) };
+        let want = (limit - records.len()).min(PAGE_STEP);
+        let found: Vec<(Vec<u8>, MessageRecord)> =
+            database.scan(Column::Messages, &prefix, &message_key(id, first), want)?;
+        let last = found.len() < want;
+        for (_, record) in found {
+            (after, bytes) = (record.seq, bytes.saturating_add(record.payload.len()));
+            records.push(record);
+        }
+        if last {
+            return Ok((records, false));
+        }
+    }
+    Ok((records, true))
+}
 
 impl Service for Node {
     async fn answer(&self, request: Request) -> Result<Value, Failure> {
@@ -258,13 +288,8 @@ impl Node {
     /// Messages after `after`, and whether there may be more.
     async fn page(&self, id: &GroupId, after: u64, limit: usize) -> Result<PageView, Failure> {
         let limit = limit.clamp(1, MAX_PAGE);
-        let (prefix, from) = (Key::of_group(Table::Log, id).bytes, message_key(id, after.saturating_add(1)));
-        let mut found: Vec<(Vec<u8>, MessageRecord)> =
-            self.database.scan(Column::Messages, &prefix, &from, limit + 1).map_err(store_failure)?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let mut messages: Vec<MessageView> =
-            found.into_iter().map(|(_, record)| present::message(record)).collect();
+        let (records, more) = page_of(&self.database, id, after, limit).map_err(store_failure)?;
+        let mut messages: Vec<MessageView> = records.into_iter().map(present::message).collect();
         let id = id.clone();
         let messages = self
             .engine
@@ -331,5 +356,48 @@ impl Node {
                 () = items.closed() => return Ok(()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_bounded_in_number_and_bytes_and_miss_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let id = GroupId(Bytes::from(vec![1; 16]));
+        let mut extra = Extra::default();
+        for seq in 1..=40u64 {
+            let payload = vec![0; if seq <= 20 { 1024 * 1024 } else { 1 }];
+            let record = MessageRecord {
+                seq,
+                id: [0; 32],
+                epoch: Vec::new(),
+                sender: String::new(),
+                fingerprint: [0; 32],
+                own: false,
+                on_head: true,
+                at_ms: 0,
+                payload,
+            };
+            extra.put(Column::Messages, &message_key(&id, seq), &record).unwrap();
+        }
+        Database::create(&path, &dmls_core::group::Changes::default(), &extra).unwrap();
+        let database = Database::open(&path).unwrap();
+        let (mut after, mut seen, mut more) = (0, Vec::new(), true);
+        while more {
+            let (page, next) = page_of(&database, &id, after, 15).unwrap();
+            let bytes: usize = page.iter().map(|record| record.payload.len()).sum();
+            assert!(page.len() <= 15 && bytes <= PAGE_BYTES + PAGE_STEP * 1024 * 1024, "{}", page.len());
+            seen.extend(page.iter().map(|record| record.seq));
+            (after, more) = (*seen.last().unwrap(), next);
+        }
+        assert_eq!(seen, Vec::from_iter(1..=40));
+        assert_eq!(page_of(&database, &id, 0, 1).unwrap().0.len(), 1);
+        assert!(page_of(&database, &id, u64::MAX, 5).unwrap().0.is_empty());
+        let (rest, more) = page_of(&database, &id, 20, 256).unwrap();
+        assert_eq!((rest.len(), more), (20, false));
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use dmls_core::group::{Changes, Client, Group, GroupId, Input, LoadError, StoreError, group_ids};
 use getrandom::SysRng;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::events::Bus;
 use super::network::Outbound;
 use super::topics::Topics;
+use super::unwanted::Unwanted;
 use crate::config::Config;
 use crate::error::{ErrorCode, Failure};
 use crate::store::{Column, Database, Extra};
@@ -27,6 +28,9 @@ const MIN_SLEEP_MS: u64 = 2;
 /// The longest sleep: the wall clock may be set.
 const MAX_SLEEP_MS: u64 = 1_000;
 
+/// How often key packages that have expired are looked for.
+const PRUNE_MS: u64 = 60 * 60_000;
+
 type Work = Box<dyn FnOnce(&mut Engine) + Send>;
 
 /// What the engine is made of.
@@ -35,6 +39,8 @@ pub(super) struct Parts {
     pub(super) database: Arc<Database>,
     /// Groups by topic, as the network sees them.
     pub(super) topics: Arc<Topics>,
+    /// What is never fetched again.
+    pub(super) unwanted: Arc<Unwanted>,
     /// What happened.
     pub(super) bus: Arc<Bus>,
     /// What goes out.
@@ -59,6 +65,12 @@ pub(super) struct Engine {
     pub(super) reserved_seq: u64,
     /// Since a write failed: when to try again, and what failed. Until then nothing is taken.
     pub(super) failed: Option<(u64, StoreError)>,
+    /// When what is not wanted is stored.
+    pub(super) flush_at: Option<u64>,
+    /// When key packages that have expired are looked for.
+    pub(super) prune_at: u64,
+    /// Whether waiting invitations are to be accepted, where that was not possible before.
+    pub(super) accept_waiting: bool,
 }
 
 /// Asks the engine. Clones share it.
@@ -132,8 +144,14 @@ impl Engine {
             next_seq: last_seq + 1,
             reserved_seq: last_seq,
             failed: None,
+            flush_at: None,
+            prune_at: 0,
+            accept_waiting: false,
         };
         engine.load_groups().map_err(store_failure)?;
+        for id in engine.groups.keys() {
+            engine.parts.unwanted.load(&engine.parts.database, id).map_err(store_failure)?;
+        }
         Ok(engine)
     }
 
@@ -166,6 +184,7 @@ impl Engine {
 
     /// Works until both queues are closed or `stop` says so.
     pub(super) async fn run(mut self, mut inbox: Inbox, mut stop: tokio::sync::watch::Receiver<bool>) {
+        let mut ticked = Instant::now();
         loop {
             let wait = Duration::from_millis(self.wait_ms());
             tokio::select! {
@@ -178,18 +197,34 @@ impl Engine {
                     Some(work) => work(&mut self),
                     None => break,
                 },
-                () = tokio::time::sleep(wait) => self.tick(),
+                () = tokio::time::sleep(wait) => {}
+            }
+            // Not only when there is nothing else to do: whoever keeps the queues full must not stop the clocks.
+            if self.due_in_ms() == 0 && ticked.elapsed() >= Duration::from_millis(MIN_SLEEP_MS) {
+                self.tick();
+                ticked = Instant::now();
             }
         }
+        self.flush_unwanted();
         tracing::debug!("the engine has stopped");
     }
 
     fn wait_ms(&self) -> u64 {
+        self.due_in_ms().clamp(MIN_SLEEP_MS, MAX_SLEEP_MS)
+    }
+
+    fn due_in_ms(&self) -> u64 {
+        if self.accept_waiting && self.failed.is_none() {
+            return 0;
+        }
         let next = match &self.failed {
-            Some((retry_at, _)) => Some(*retry_at),
-            None => self.groups.values().filter_map(Group::next_deadline).min(),
+            Some((retry_at, _)) => *retry_at,
+            None => {
+                let groups = self.groups.values().filter_map(Group::next_deadline);
+                groups.chain(self.flush_at).fold(self.prune_at, u64::min)
+            }
         };
-        next.map_or(MAX_SLEEP_MS, |at| at.saturating_sub(now_ms()).clamp(MIN_SLEEP_MS, MAX_SLEEP_MS))
+        next.saturating_sub(now_ms())
     }
 
     fn tick(&mut self) {
@@ -199,6 +234,16 @@ impl Engine {
                 self.recover(now);
             }
             return;
+        }
+        if self.flush_at.is_some_and(|at| at <= now) {
+            self.flush_unwanted();
+        }
+        if self.prune_at <= now {
+            self.prune_at = now.saturating_add(PRUNE_MS);
+            self.prune_key_packages(now);
+        }
+        if std::mem::take(&mut self.accept_waiting) {
+            self.accept_all();
         }
         let due = self.groups.iter().filter(|(_, group)| group.next_deadline().is_some_and(|at| at <= now));
         let due: Vec<GroupId> = due.map(|(id, _)| id.clone()).collect();

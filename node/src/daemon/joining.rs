@@ -181,9 +181,15 @@ impl Engine {
         };
         let id = step.group.id().clone();
         let name = if invitation.name.is_empty() { "group" } else { &invitation.name };
-        let name = self.free_name(name, false)?;
+        // Who was put out of a group and is invited again finds it under the name it had.
+        let name = match self.names.get(&id) {
+            Some(before) => before.clone(),
+            None => self.free_name(name, false)?,
+        };
         let extra = self.joining(reference, &id, &name, &invitation).map_err(store_failure)?;
         self.commit(step, extra).map_err(store_failure)?;
+        self.parts.unwanted.forget(&id);
+        self.reconciled.remove(&id);
         self.names.insert(id.clone(), name);
         self.parts.outbound.topics();
         for contact in invitation.contacts {
@@ -207,6 +213,14 @@ impl Engine {
             extra.put(Column::Issued, reference, &Issued { used: true, ..issued })?;
         }
         extra.put(Column::Names, id.0.as_slice(), &name)?;
+        // What was judged, or was to be delivered, in an earlier membership.
+        self.parts.unwanted.erase(&self.parts.database, id, &mut extra)?;
+        let earlier = |key: &[u8]| {
+            extra.delete(Column::Deliveries, key);
+            true
+        };
+        let prefix = Key::of_group(Table::Welcomes, id).bytes;
+        self.parts.database.keys(Column::Deliveries, &prefix, &[], earlier)?;
         for Contact { peer, addresses } in &invitation.contacts {
             if !self.parts.database.has(Column::Peers, peer.as_bytes())? {
                 let record =
@@ -217,21 +231,71 @@ impl Engine {
         Ok(extra)
     }
 
-    /// An invitation that can never be accepted goes; its key package stays unless it was used.
+    /// An invitation that can never be accepted goes, and its key package with it: that takes no second Welcome.
     fn decline(&mut self, reference: &[u8], error: &JoinError) -> Failure {
-        let mut extra = Extra::default();
-        extra.delete(Column::Invitations, reference);
         let failure = Failure::new(ErrorCode::Refused, error);
-        let failure = match error {
-            JoinError::AlreadyMember => {
-                // It may be accepted once the old state has been forgotten.
-                return failure.hint("If you were removed, forget the old state first: `dmls group delete`.");
+        if matches!(error, JoinError::AlreadyMember) {
+            // It can be accepted as soon as this client knows that it is out.
+            return failure.hint(
+                "If you were removed, this node does not know yet: join again once `dmls group show` says so.",
+            );
+        }
+        let declined = || -> Result<(Changes, Extra), StoreError> {
+            let (mut changes, mut extra) = (Changes::default(), Extra::default());
+            extra.delete(Column::Invitations, reference);
+            changes.delete(Key::key_package(&Bytes::from(reference)));
+            let issued: Option<Issued> = self.parts.database.get(Column::Issued, reference)?;
+            if let Some(issued) = issued {
+                extra.put(Column::Issued, reference, &Issued { used: true, ..issued })?;
             }
-            _ => failure.hint("The invitation was deleted; ask to be invited again."),
+            Ok((changes, extra))
         };
-        match self.record(extra, "", None) {
-            Ok(()) => failure,
+        let stored = declined().and_then(|(changes, extra)| {
+            let stored = self.parts.database.apply_with(&changes, &extra);
+            stored.inspect_err(|error| self.note_failure(error))
+        });
+        match stored {
+            Ok(()) => failure.hint("The invitation was deleted; ask to be invited again."),
             Err(error) => store_failure(error),
+        }
+    }
+
+    /// Accepts what can be accepted, where the configuration says so.
+    pub(super) fn accept_all(&mut self) {
+        for invitation in self.invitations().unwrap_or_default() {
+            let reference = hex::decode(&invitation.id).unwrap_or_default();
+            if let Err(failure) = self.join_by(&reference) {
+                tracing::warn!("an invitation could not be accepted: {}", failure.message);
+            }
+        }
+    }
+
+    /// Deletes the key packages that nobody may use any more, unless an invitation needs them.
+    pub(super) fn prune_key_packages(&mut self, now: u64) {
+        let lifetime_ms = self.parts.config.group.key_package_lifetime_s.saturating_mul(1000);
+        let pruned = || -> Result<usize, StoreError> {
+            let (mut changes, mut extra, mut count) = (Changes::default(), Extra::default(), 0);
+            let all: Vec<(Vec<u8>, Issued)> =
+                self.parts.database.scan(Column::Issued, &[], &[], usize::MAX)?;
+            for (reference, issued) in &all {
+                let over = issued.at_ms.saturating_add(lifetime_ms) <= now;
+                if over && !self.parts.database.has(Column::Invitations, reference)? {
+                    changes.delete(Key::key_package(&Bytes::from(reference.as_slice())));
+                    extra.delete(Column::Issued, reference);
+                    count += 1;
+                }
+            }
+            if count > 0 {
+                self.parts.database.apply_with(&changes, &extra)?;
+            }
+            Ok(count)
+        };
+        match pruned() {
+            Ok(count) => tracing::debug!("{count} key packages have expired"),
+            Err(error) => {
+                tracing::error!("expired key packages could not be deleted: {error}");
+                self.note_failure(&error);
+            }
         }
     }
 

@@ -16,6 +16,10 @@ mod peers;
 mod present;
 mod steps;
 mod topics;
+mod unwanted;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +44,7 @@ use events::Bus;
 use network::Outbound;
 use outbox::Outbox;
 use topics::{LogStore, Topics};
+use unwanted::Unwanted;
 
 /// The key of the peer id's secret in [`Column::Identity`].
 const SEED: &[u8] = b"seed";
@@ -106,6 +111,7 @@ pub async fn run(paths: Paths, config: Config, until_stdin_closes: bool) -> Resu
     }
 
     let topics = Arc::new(Topics::default());
+    let unwanted = Arc::new(Unwanted::default());
     let last_seq = database.get(Column::Meta, steps::SEQ_KEY).map_err(store_failure)?.unwrap_or(0);
     let bus = Arc::new(Bus::new(config.api.event_buffer, last_seq));
     let (outbound, queue) = network::outbound();
@@ -113,6 +119,7 @@ pub async fn run(paths: Paths, config: Config, until_stdin_closes: bool) -> Resu
     let parts = Parts {
         database: database.clone(),
         topics: topics.clone(),
+        unwanted: unwanted.clone(),
         bus: bus.clone(),
         outbound: outbound.clone(),
         config: config.clone(),
@@ -120,12 +127,14 @@ pub async fn run(paths: Paths, config: Config, until_stdin_closes: bool) -> Resu
     };
     let engine_state = Engine::load(parts)?;
     let (name, fingerprint) = (engine_state.own_name(), engine_state.client.fingerprint());
-    let log = LogStore { database: database.clone(), topics: topics.clone() };
+    let log = LogStore { database: database.clone(), topics: topics.clone(), unwanted };
     let (gossip, events) = start_network(&database, &config, Arc::new(log)).await?;
     remember_listening(&database, &gossip).await;
     for (peer, record) in peers::load(&database).map_err(store_failure)? {
         if let Err(error) = gossip.add_peer(peer, peers::addresses(&record)).await {
-            tracing::warn!("a remembered peer is not used: {error}");
+            // The error may name the peer.
+            tracing::warn!("a remembered peer is not used");
+            tracing::debug!("because: {error}");
         }
     }
 

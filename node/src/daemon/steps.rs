@@ -15,6 +15,8 @@ use crate::store::{Column, Extra};
 pub(super) const SEQ_KEY: &[u8] = b"seq";
 /// Sequence numbers are reserved by so many.
 const SEQ_BLOCK: u64 = 1024;
+/// How long ids that are not wanted may wait for the next write.
+const FLUSH_MS: u64 = 1_000;
 
 /// The key of a stored message.
 pub(super) fn message_key(group: &GroupId, seq: u64) -> Vec<u8> {
@@ -74,6 +76,10 @@ impl Engine {
         let (disposition, effects) = self.store(step, &extra)?;
         (self.next_seq, self.reserved_seq) = (seq, reserved);
         for (seq, event) in news {
+            // An invitation that came before this client knew that it was out can be accepted now.
+            if matches!(event, EventView::Removed { .. } | EventView::Outside { .. }) {
+                self.accept_waiting = self.parts.config.auto_join;
+            }
             self.parts.bus.publish(seq, hex::encode(id.0.as_slice()), event);
         }
         if let Some(group) = self.groups.get(&id) {
@@ -176,15 +182,67 @@ impl Engine {
             // Without a verdict it is offered again.
             return;
         }
-        let group = self.parts.topics.group(&topic).and_then(|id| self.groups.get(&id));
-        let Some(group) = group else {
+        let group_id = self.parts.topics.group(&topic);
+        let group = group_id.as_ref().and_then(|id| self.groups.get(id));
+        let (Some(group), Some(group_id)) = (group, group_id.clone()) else {
             self.parts.outbound.report(topic, id, source, Verdict::Ignore);
             return;
         };
         let step = group.handle(Input::Message(bytes), now_ms(), &mut rng());
         match self.commit(step, Extra::default()) {
-            Ok(taken) => self.parts.outbound.report(topic, id, source, verdict(taken.disposition.as_ref())),
+            Ok(taken) => {
+                let verdict = self.judge(&group_id, &id, taken.disposition.as_ref());
+                self.parts.outbound.report(topic, id, source, verdict);
+            }
             Err(error) => tracing::error!("a message was not taken: {error}"),
+        }
+    }
+
+    /// What peers are told of a message. Only what is stored is passed on: peers will ask this node for it. What can
+    /// never be of use is not fetched again.
+    pub(super) fn judge(
+        &mut self,
+        group: &GroupId,
+        id: &MessageId,
+        disposition: Option<&Disposition>,
+    ) -> Verdict {
+        let stored = |group: &Group| group.has_message(&dmls_core::group::MessageId(id.0));
+        if self.groups.get(group).is_some_and(stored) {
+            return Verdict::Accept;
+        }
+        let verdict = match disposition {
+            Some(Disposition::Rejected { rule }) => {
+                tracing::debug!("a message was rejected: {rule}");
+                Verdict::Reject
+            }
+            // The duplicate is another encryption of what is here; so the id is not in the log.
+            Some(Disposition::Expired | Disposition::Duplicate) => Verdict::Ignore,
+            // There was no room for it to wait, or it has been dropped since: it may be of use later.
+            Some(Disposition::Applied | Disposition::Pending { .. } | Disposition::Quarantined) | None => {
+                return Verdict::Ignore;
+            }
+        };
+        if self.parts.unwanted.add(group, id.0) && self.flush_at.is_none() {
+            self.flush_at = Some(now_ms().saturating_add(FLUSH_MS));
+        }
+        verdict
+    }
+
+    /// Stores what is not to be fetched again.
+    pub(super) fn flush_unwanted(&mut self) {
+        self.flush_at = None;
+        if self.failed.is_some() {
+            self.flush_at = Some(now_ms().saturating_add(FLUSH_MS));
+            return;
+        }
+        let mut extra = Extra::default();
+        let stored = self.parts.unwanted.collect(&mut extra).and_then(|()| self.record(extra, "", None));
+        match stored {
+            Ok(()) => self.parts.unwanted.stored(),
+            Err(error) => {
+                tracing::error!("what is not wanted could not be stored: {error}");
+                self.flush_at = Some(now_ms().saturating_add(FLUSH_MS));
+            }
         }
     }
 
@@ -238,28 +296,13 @@ impl Engine {
     /// Marks messages of branches that have lost since they came.
     pub(super) fn mark_branches(&self, id: &GroupId, messages: &mut [MessageView]) {
         let Some(group) = self.groups.get(id) else { return };
-        let epochs = group.history().epochs;
+        let epochs = group.history().epochs.into_iter();
+        let on_head: std::collections::HashMap<String, bool> =
+            epochs.map(|epoch| (hex::encode(epoch.id.0.as_slice()), epoch.on_head)).collect();
         for message in messages {
-            let epoch = epochs.iter().find(|epoch| hex::encode(epoch.id.0.as_slice()) == message.epoch);
-            if let Some(epoch) = epoch {
-                message.on_head = epoch.on_head;
+            if let Some(on_head) = on_head.get(&message.epoch) {
+                message.on_head = *on_head;
             }
         }
-    }
-}
-
-fn verdict(disposition: Option<&Disposition>) -> Verdict {
-    match disposition {
-        Some(Disposition::Rejected { rule }) => {
-            tracing::debug!("a message was rejected: {rule}");
-            Verdict::Reject
-        }
-        Some(Disposition::Expired) | None => Verdict::Ignore,
-        Some(
-            Disposition::Applied
-            | Disposition::Duplicate
-            | Disposition::Pending { .. }
-            | Disposition::Quarantined,
-        ) => Verdict::Accept,
     }
 }

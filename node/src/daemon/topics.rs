@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use dmls_core::codec::decode;
+use dmls_core::framing::DmlsMessage;
 use dmls_core::group::{GroupId, Key, MessageId, Store, Table, Value};
 use dmls_gossip::{Item, MessageStore, StoreError, Topic};
 
+use super::unwanted::Unwanted;
 use crate::store::{Column, Database, Extra, log_key};
 
 /// The topic of a group.
@@ -65,9 +68,22 @@ pub(super) struct LogStore {
     pub(super) database: Arc<Database>,
     /// The groups.
     pub(super) topics: Arc<Topics>,
+    /// What is never fetched.
+    pub(super) unwanted: Arc<Unwanted>,
 }
 
 impl LogStore {
+    /// A message that waits. Peers that were told of it may ask for it, but reconciliation does not offer it: it has
+    /// not been judged, and whoever has processed it offers it.
+    fn waiting(&self, group: &GroupId, id: &dmls_gossip::MessageId) -> Result<Option<Vec<u8>>, StoreError> {
+        let none = Extra::default();
+        let key = Key::named(Table::Waiting, group, &id.0);
+        match self.database.step(&none).get(&key).map_err(failed)? {
+            Some(Value::Waiting(waiting)) => Ok(Some(waiting.bytes.into_vec())),
+            _ => Ok(None),
+        }
+    }
+
     fn order_in(&self, group: &GroupId, id: &dmls_gossip::MessageId) -> Result<Option<u64>, StoreError> {
         let key = log_key::index(group, &MessageId(id.0));
         self.database.get(Column::LogOrders, &key).map_err(failed)
@@ -105,17 +121,22 @@ impl MessageStore for LogStore {
 
     fn get(&self, topic: &Topic, id: &dmls_gossip::MessageId) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(group) = self.topics.group(topic) else { return Ok(None) };
-        let Some(order) = self.order_in(&group, id)? else { return Ok(None) };
+        let Some(order) = self.order_in(&group, id)? else { return self.waiting(&group, id) };
         let none = Extra::default();
         match self.database.step(&none).get(&Key::log(&group, order, &MessageId(id.0))).map_err(failed)? {
             Some(Value::Log(bytes)) => Ok(Some(bytes.into_vec())),
+            // It may have gone since.
             _ => Ok(None),
         }
     }
 
     fn order(&self, topic: &Topic, id: &dmls_gossip::MessageId) -> Result<Option<u64>, StoreError> {
         let Some(group) = self.topics.group(topic) else { return Ok(None) };
-        self.order_in(&group, id)
+        if let Some(order) = self.order_in(&group, id)? {
+            return Ok(Some(order));
+        }
+        let message = self.waiting(&group, id)?.and_then(|bytes| decode::<DmlsMessage>(&bytes).ok());
+        Ok(message.and_then(|message| message.message.group_and_epoch().map(|(_, number)| number)))
     }
 
     fn has(&self, topic: &Topic, id: &dmls_gossip::MessageId) -> Result<bool, StoreError> {
@@ -123,9 +144,13 @@ impl MessageStore for LogStore {
         if self.order_in(&group, id)?.is_some() {
             return Ok(true);
         }
-        // What waits is here too, though it is not served before it has been judged.
+        // What waits is here too, and served to those who ask for it by id.
         let waiting = Key::named(Table::Waiting, &group, &id.0);
         self.database.has(Column::Core(Table::Waiting), &waiting.bytes).map_err(failed)
+    }
+
+    fn unwanted(&self, topic: &Topic, id: &dmls_gossip::MessageId) -> Result<bool, StoreError> {
+        Ok(self.topics.group(topic).is_some_and(|group| self.unwanted.contains(&group, &id.0)))
     }
 }
 

@@ -28,11 +28,13 @@ pub enum Column {
     Invitations,
     /// To whom a stored Welcome goes, by group and key package reference.
     Deliveries,
+    /// Messages that are never fetched again, by group and message id.
+    Unwanted,
 }
 
 impl Column {
     /// The node's own column families.
-    pub const OWN: [Self; 9] = [
+    pub const OWN: [Self; 10] = [
         Self::Meta,
         Self::Identity,
         Self::Peers,
@@ -42,6 +44,7 @@ impl Column {
         Self::Issued,
         Self::Invitations,
         Self::Deliveries,
+        Self::Unwanted,
     ];
 
     /// Every column family: the core's tables, then the node's own.
@@ -62,6 +65,7 @@ impl Column {
             Self::Issued => "node_issued",
             Self::Invitations => "node_invitations",
             Self::Deliveries => "node_deliveries",
+            Self::Unwanted => "node_unwanted",
         }
     }
 

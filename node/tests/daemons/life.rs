@@ -96,6 +96,28 @@ fn leaving_is_committed_by_another_member() {
 }
 
 #[test]
+fn who_was_removed_can_be_invited_again_and_joins_without_more_ado() {
+    let (a, b) = pair();
+    let first = a.ask(&["group", "show", "g"])["id"].clone();
+    b.ask(&["send", "g", "first life"]);
+    wait("the message", || a.messages("g") == ["first life"]);
+    a.ask(&["group", "remove", "g", "ben"]);
+    wait("the removal", || b.ask(&["group", "show", "g"])["standing"] == "removed");
+    let refused = b.fails(9, &["send", "g", "still here?"]);
+    assert!(refused["hint"].as_str().unwrap().contains("invite you again"), "{refused}");
+    a.ask(&["group", "invite", "g", &b.ticket()]);
+    let joined = b.ask(&["join", "--wait", "20"]);
+    assert_eq!((joined["id"].clone(), joined["name"].clone()), (first, "g".into()), "the group it knows");
+    wait("one head", || a.head("g") == b.head("g"));
+    a.ask(&["send", "g", "welcome back"]);
+    wait("the message", || b.messages("g") == ["first life", "welcome back"]);
+    b.ask(&["send", "g", "second life"]);
+    wait("the answer", || a.messages("g") == ["first life", "welcome back", "second life"]);
+    assert_eq!(b.ask(&["group", "refresh", "g"])["size"], 2);
+    wait("the refresh", || a.head("g") == b.head("g"));
+}
+
+#[test]
 fn a_second_daemon_is_refused_and_told_of_the_first() {
     let a = Node::started("ann");
     let error = a.fails(6, &["run"]);
