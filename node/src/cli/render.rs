@@ -5,6 +5,7 @@ use crate::api::views::{
     GroupView, HistoryView, InvitationView, InvitedView, MessageView, PeerView, StandingView, StatusView,
 };
 use crate::graph::{self, short};
+use crate::store::types::deceives;
 
 /// The daemon as a whole.
 pub(super) fn status(view: &StatusView) -> String {
@@ -133,8 +134,10 @@ pub(super) fn message(view: &MessageView) -> String {
     let body = match &view.payload {
         Payload::Text(text) => text
             .chars()
-            .map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
-            .collect(),
+            .map(|c| if deceives(c) && c != '\n' && c != '\t' { '\u{fffd}' } else { c })
+            .collect::<String>()
+            // No line of a message may look like the beginning of another's.
+            .replace('\n', "\n    "),
         Payload::Hex(hex) => format!("({} bytes) {}", hex.len() / 2, hex.get(..64).unwrap_or(hex)),
     };
     let own = if view.own { " (you)" } else { "" };
@@ -201,8 +204,9 @@ mod tests {
 
     #[test]
     fn a_message_cannot_play_with_the_terminal() {
-        let text = message(&a_message(Payload::Text("\u{1b}[2Jhello\nthere".into())));
-        assert_eq!(text, "ann @01234567  [lost branch]: \u{fffd}[2Jhello\nthere");
+        let text = message(&a_message(Payload::Text("\u{1b}[2Jhello\nbob @89abcdef: \u{202e}there".into())));
+        let shown = "ann @01234567  [lost branch]: \u{fffd}[2Jhello\n    bob @89abcdef: \u{fffd}there";
+        assert_eq!(text, shown);
         assert_eq!(
             message(&a_message(Payload::Hex("00ff".into()))),
             "ann @01234567  [lost branch]: (2 bytes) 00ff"

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::actions::refused;
-use super::direct::{KEY_PACKAGE, key_package_request};
+use super::direct::{KEY_PACKAGE, Refusal, key_package_request};
 use super::engine::{Engine, now_ms, rng, store_failure};
 use super::peers::ended;
 use super::steps::message_key;
@@ -267,7 +267,11 @@ impl Node {
                 self.gossip.request(peer, addresses.clone(), KEY_PACKAGE, key_package_request()).await;
             attempts += 1;
             // One of two connections that were opened at once is closed again. Asking twice does no harm.
-            let again = matches!(answer, Err(RequestError::Disconnected | RequestError::Busy));
+            let again = match &answer {
+                Err(RequestError::Disconnected | RequestError::Busy) => true,
+                Err(RequestError::Refused { code }) => Refusal::of(*code) == Some(Refusal::Later),
+                _ => false,
+            };
             if !again || attempts == KEY_PACKAGE_ATTEMPTS {
                 break answer;
             }

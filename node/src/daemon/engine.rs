@@ -14,6 +14,7 @@ use rand_core::UnwrapErr;
 use tokio::sync::{mpsc, oneshot};
 
 use super::events::Bus;
+use super::joining::Asked;
 use super::network::Outbound;
 use super::topics::Topics;
 use super::unwanted::Unwanted;
@@ -69,6 +70,8 @@ pub(super) struct Engine {
     pub(super) flush_at: Option<u64>,
     /// When key packages that have expired are looked for.
     pub(super) prune_at: u64,
+    /// Who has asked for key packages lately.
+    pub(super) asked: Asked,
     /// Whether waiting invitations are to be accepted, where that was not possible before.
     pub(super) accept_waiting: bool,
 }
@@ -146,6 +149,7 @@ impl Engine {
             failed: None,
             flush_at: None,
             prune_at: 0,
+            asked: Asked::default(),
             accept_waiting: false,
         };
         engine.load_groups().map_err(store_failure)?;

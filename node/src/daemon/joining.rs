@@ -1,5 +1,7 @@
 //! Key packages for whoever asks, Welcomes as they come, and joining.
 
+use std::collections::HashMap;
+
 use dmls_core::codec::Bytes;
 use dmls_core::group::{Changes, GroupId, JoinError, Key, StoreError, Table};
 use dmls_gossip::PeerId;
@@ -13,15 +15,62 @@ use crate::store::types::{Contact, Invitation, Issued, PeerRecord, clean_name};
 use crate::store::{Column, Extra};
 
 /// Unused key packages that one peer can hold; a further one replaces its oldest.
-const PER_PEER: usize = 4;
+pub(super) const PER_PEER: usize = 4;
+/// Key packages that one peer gets in [`SPAN_MS`].
+pub(super) const PER_SPAN: usize = 16;
+/// The time for which they are counted.
+pub(super) const SPAN_MS: u64 = 10_000;
 /// Unused key packages, and remembered used ones, in all.
 const MAX_ISSUED: usize = 1024;
 /// Invitations that wait.
 const MAX_INVITATIONS: usize = 64;
 
+/// How many key packages were asked for in this span of time, by peer.
+#[derive(Default)]
+pub(super) struct Asked {
+    since_ms: u64,
+    peers: HashMap<String, usize>,
+}
+
+impl Asked {
+    fn may(&mut self, peer: &str, now: u64) -> bool {
+        // A clock that was set back begins a new span, too.
+        if !(self.since_ms..self.since_ms.saturating_add(SPAN_MS)).contains(&now) {
+            *self = Self { since_ms: now, peers: HashMap::new() };
+        }
+        if !self.peers.contains_key(peer) && self.peers.len() >= MAX_ISSUED {
+            return false;
+        }
+        let count = self.peers.entry(peer.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count <= PER_SPAN
+    }
+}
+
+/// Forgets key packages that are too many: of this peer those without a Welcome, else the oldest of all that no
+/// invitation needs.
+fn make_room(all: &[(Vec<u8>, Issued)], peer: &str, changes: &mut Changes, extra: &mut Extra) {
+    let mut forget = |reference: &[u8]| {
+        changes.delete(Key::key_package(&Bytes::from(reference)));
+        extra.delete(Column::Issued, reference);
+    };
+    let open = |issued: &Issued| issued.welcome.is_none() && issued.peer == peer;
+    let mut of_peer: Vec<_> = all.iter().filter(|(_, issued)| open(issued)).collect();
+    of_peer.sort_by_key(|(_, issued)| issued.at_ms);
+    for (reference, _) in of_peer.iter().rev().skip(PER_PEER - 1) {
+        forget(reference);
+    }
+    let mut oldest: Vec<_> =
+        all.iter().filter(|(_, issued)| !open(issued) && (issued.used || issued.welcome.is_none())).collect();
+    oldest.sort_by_key(|(_, issued)| issued.at_ms);
+    for (reference, _) in oldest.iter().take(all.len().saturating_sub(MAX_ISSUED)) {
+        forget(reference);
+    }
+}
+
 impl Engine {
     /// Makes a key package for a peer. It is stored before it is handed out.
-    pub(super) fn on_key_package_request(&mut self, peer: &PeerId) -> Result<Vec<u8>, Refusal> {
+    pub(super) fn on_key_package_request(&mut self, peer: &PeerId, now: u64) -> Result<Vec<u8>, Refusal> {
         if self.failed.is_some() {
             return Err(Refusal::Later);
         }
@@ -30,44 +79,24 @@ impl Engine {
             Refusal::Later
         };
         let peer = peer.to_string();
-        let now = now_ms();
+        // Each costs a key pair and a wait for the disk: who takes them faster than it can use them has to wait.
+        if !self.asked.may(&peer, now) {
+            return Err(Refusal::Later);
+        }
+        let issued: Vec<(Vec<u8>, Issued)> =
+            self.parts.database.scan(Column::Issued, &[], &[], usize::MAX).map_err(|e| later(&e))?;
         let made =
             self.client.key_package(&self.parts.config.group, now, &mut rng()).map_err(|e| later(&e))?;
         let mut changes = made.changes;
         let mut extra = Extra::default();
-        let issued = Issued { peer: peer.clone(), at_ms: now, welcome: None, used: false };
-        extra.put(Column::Issued, made.reference.as_slice(), &issued).map_err(|e| later(&e))?;
-        self.make_room(&peer, &mut changes, &mut extra).map_err(|e| later(&e))?;
+        let new = Issued { peer: peer.clone(), at_ms: now, welcome: None, used: false };
+        extra.put(Column::Issued, made.reference.as_slice(), &new).map_err(|e| later(&e))?;
+        make_room(&issued, &peer, &mut changes, &mut extra);
         if let Err(error) = self.parts.database.apply_with(&changes, &extra) {
             self.note_failure(&error);
             return Err(later(&error));
         }
         Ok(made.bytes)
-    }
-
-    /// Forgets key packages that are too many: of this peer those without a Welcome, else the oldest of all that no
-    /// invitation needs.
-    fn make_room(&self, peer: &str, changes: &mut Changes, extra: &mut Extra) -> Result<(), StoreError> {
-        let all: Vec<(Vec<u8>, Issued)> = self.parts.database.scan(Column::Issued, &[], &[], usize::MAX)?;
-        let mut forget = |reference: &[u8]| {
-            changes.delete(Key::key_package(&Bytes::from(reference)));
-            extra.delete(Column::Issued, reference);
-        };
-        let open = |issued: &Issued| issued.welcome.is_none() && issued.peer == peer;
-        let mut of_peer: Vec<_> = all.iter().filter(|(_, issued)| open(issued)).collect();
-        of_peer.sort_by_key(|(_, issued)| issued.at_ms);
-        for (reference, _) in of_peer.iter().rev().skip(PER_PEER - 1) {
-            forget(reference);
-        }
-        let mut oldest: Vec<_> = all
-            .iter()
-            .filter(|(_, issued)| !open(issued) && (issued.used || issued.welcome.is_none()))
-            .collect();
-        oldest.sort_by_key(|(_, issued)| issued.at_ms);
-        for (reference, _) in oldest.iter().take(all.len().saturating_sub(MAX_ISSUED)) {
-            forget(reference);
-        }
-        Ok(())
     }
 
     /// A Welcome that a peer delivers. Once this returns `Ok` it is stored, and the peer may forget it.

@@ -203,7 +203,7 @@ fn answer(
     match kind {
         direct::KEY_PACKAGE => {
             direct::check_key_package_request(body)?;
-            engine.on_key_package_request(peer)
+            engine.on_key_package_request(peer, super::engine::now_ms())
         }
         direct::WELCOME => engine.on_welcome(peer, body).map(|()| Vec::new()),
         _ => Err(Refusal::UnknownKind),

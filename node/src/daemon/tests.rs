@@ -12,8 +12,10 @@ use dmls_core::schedule::EpochId;
 use dmls_core::suite::CipherSuite;
 use dmls_gossip::{IdentitySeed, MessageStore, Topic};
 
+use super::direct::Refusal;
 use super::engine::{Engine, Parts, now_ms, rng};
 use super::events::Bus;
+use super::joining::{PER_PEER, PER_SPAN, SPAN_MS};
 use super::network::{self, OutboundQueue};
 use super::topics::{LogStore, Topics, topic_of};
 use super::unwanted::{self, Unwanted};
@@ -191,7 +193,7 @@ fn key_packages_go_when_their_lifetime_has_passed() {
     let mut world = world();
     let peer = IdentitySeed::new([5; 32]).peer_id().unwrap();
     for _ in 0..2 {
-        world.engine.on_key_package_request(&peer).unwrap();
+        world.engine.on_key_package_request(&peer, now_ms()).unwrap();
     }
     let issued = world.issued();
     let needed = issued[0].0.clone();
@@ -239,4 +241,21 @@ fn waiting_records_are_of_the_layout_that_is_served() {
     let id = dmls_gossip::MessageId(id.0);
     assert_eq!(world.log.order(&topic, &id).unwrap(), None, "what cannot be read has no order");
     assert_eq!(world.log.get(&topic, &id).unwrap().unwrap(), b"not a message");
+}
+
+#[test]
+fn who_asks_for_key_packages_too_fast_has_to_wait() {
+    let mut world = world();
+    let (peer, other) =
+        (IdentitySeed::new([5; 32]).peer_id().unwrap(), IdentitySeed::new([6; 32]).peer_id().unwrap());
+    let mut got = 0;
+    let now = now_ms();
+    for number in 0..100 {
+        got += usize::from(world.engine.on_key_package_request(&peer, now + number).is_ok());
+    }
+    assert_eq!(got, PER_SPAN);
+    assert_eq!(world.engine.on_key_package_request(&peer, now + 100), Err(Refusal::Later));
+    assert!(world.engine.on_key_package_request(&other, now + 100).is_ok(), "others do not");
+    assert!(world.engine.on_key_package_request(&peer, now + 100 + SPAN_MS).is_ok());
+    assert_eq!(world.issued().iter().filter(|(_, issued)| issued.peer == peer.to_string()).count(), PER_PEER);
 }

@@ -3,6 +3,7 @@
 //! Five daemons as separate processes on loopback. The network is cut into three and two; both sides commit and talk;
 //! one daemon is killed; the cut ends. Then every claim is checked and its figures are shown.
 
+mod checks;
 mod fleet;
 mod report;
 mod scenario;

@@ -11,21 +11,21 @@ use super::GROUP;
 use super::fleet::{Daemon, POLL};
 use super::report::{Report, Spoken};
 use crate::api::protocol::Request;
-use crate::api::views::{GroupView, InvitedView, ReplayView, SentView, StandingView};
+use crate::api::views::{GroupView, InvitedView, SentView, StandingView};
 use crate::error::{ErrorCode, Failure};
 use crate::graph;
 
 /// How long any single thing may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
-const LEFT: [&str; 3] = ["alice", "bob", "carol"];
-const RIGHT: [&str; 2] = ["dave", "erin"];
-const SIXTH: &str = "frank";
+pub(super) const LEFT: [&str; 3] = ["alice", "bob", "carol"];
+pub(super) const RIGHT: [&str; 2] = ["dave", "erin"];
+pub(super) const SIXTH: &str = "frank";
 
 /// The daemons and what they have said.
 pub(super) struct Scenario {
     scratch: PathBuf,
-    daemons: Vec<Daemon>,
+    pub(super) daemons: Vec<Daemon>,
 }
 
 impl Scenario {
@@ -42,7 +42,7 @@ impl Scenario {
         }
     }
 
-    fn get(&self, name: &str) -> Result<&Daemon, Failure> {
+    pub(super) fn get(&self, name: &str) -> Result<&Daemon, Failure> {
         let found = self.daemons.iter().find(|daemon| daemon.name == name);
         found.ok_or_else(|| Failure::new(ErrorCode::Failed, format!("There is no daemon {name}.")))
     }
@@ -65,8 +65,10 @@ impl Scenario {
         self.three(report).await?;
         self.two(report).await?;
         let carol = self.kill_in_the_middle(report).await?;
-        self.check_cut(report, &Cut { across, inside }, &carol).await?;
+        let cut = Cut { across, inside };
+        self.check_cut(report, &cut, &carol).await?;
         self.heal(report).await?;
+        self.check_counters(report, &cut).await?;
         self.check_messages(report).await?;
         self.check_punctures(report).await?;
         report.graph = graph::render(&self.get("alice")?.history().await?);
@@ -133,7 +135,7 @@ impl Scenario {
     }
 
     /// The counters of every pair between two sides, at both ends.
-    async fn across(&self, one: &[&str], two: &[&str]) -> Result<Counters, Failure> {
+    pub(super) async fn across(&self, one: &[&str], two: &[&str]) -> Result<Counters, Failure> {
         let mut counters = Counters::default();
         for (side, other) in [(one, two), (two, one)] {
             for daemon in self.all(side)? {
@@ -194,37 +196,6 @@ impl Scenario {
         Ok(last)
     }
 
-    /// Both sides have gone on, apart.
-    async fn check_cut(&self, report: &mut Report, cut: &Cut, carol: &Counters) -> Result<(), Failure> {
-        let (alice, dave) = (self.get("alice")?.group().await?, self.get("dave")?.group().await?);
-        let figures = json!({ "three": alice.head, "two": dave.head });
-        let text = format!(
-            "alice is in epoch {}, dave in epoch {}, on different branches",
-            alice.number, dave.number
-        );
-        report.check("forked", alice.head != dave.head, figures, text);
-
-        // Carol's counters ended with her: what they said right before counts.
-        let mut now = self.across(&["alice", "bob"], &RIGHT).await?;
-        now.bytes.extend(carol.bytes.clone());
-        let same = now.bytes.iter().all(|(pair, bytes)| cut.across.bytes.get(pair) == Some(bytes));
-        let sixth = self.across(&[SIXTH], &RIGHT).await?.total();
-        let inside = self.across(&["alice"], &["bob"]).await?.total()
-            + self.across(&["dave"], &["erin"]).await?.total();
-        let grown = inside.saturating_sub(cut.inside);
-        let figures = json!({
-            "pairs": now.bytes.len(), "bytes_across_before": cut.across.total(), "bytes_across_after": now.total(),
-            "bytes_of_the_sixth": sixth, "bytes_within_the_sides_meanwhile": grown,
-        });
-        let holds = same && now.bytes.len() == cut.across.bytes.len() && sixth == 0 && grown > 0;
-        let text = format!(
-            "the counters of all {} pairs between the sides stood still; {grown} bytes passed within the sides",
-            now.bytes.len()
-        );
-        report.check("really cut", holds, figures, text);
-        Ok(())
-    }
-
     /// The cut ends and the killed daemon comes back.
     async fn heal(&mut self, report: &mut Report) -> Result<(), Failure> {
         let begun = Instant::now();
@@ -262,83 +233,6 @@ impl Scenario {
         report.check("removed", removed, figures, text);
         self.speak(report, "dave", "together again", "after").await?;
         self.all_read(report, &members).await
-    }
-
-    /// Who was a member of a message's epoch has it, once; nobody else has it.
-    async fn check_messages(&self, report: &mut Report) -> Result<(), Failure> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let mut twice = 0;
-            for spoken in &mut report.messages {
-                spoken.has_read.clear();
-            }
-            for daemon in &self.daemons {
-                let mut seen = BTreeSet::new();
-                for message in daemon.messages().await? {
-                    twice += usize::from(!seen.insert(message.id.clone()));
-                    for spoken in report.messages.iter_mut().filter(|spoken| spoken.id == message.id) {
-                        spoken.has_read.push(daemon.name.clone());
-                    }
-                }
-            }
-            let missing =
-                |spoken: &Spoken| spoken.may_read.iter().filter(|n| !spoken.has_read.contains(n)).count();
-            let stray =
-                |spoken: &Spoken| spoken.has_read.iter().filter(|n| !spoken.may_read.contains(n)).count();
-            let missing: usize = report.messages.iter().map(missing).sum();
-            let stray: usize = report.messages.iter().map(stray).sum();
-            if (missing == 0 && stray == 0 && twice == 0) || Instant::now() >= until {
-                let reads: usize = report.messages.iter().map(|spoken| spoken.has_read.len()).sum();
-                let figures = json!({
-                    "messages": report.messages.len(), "reads": reads, "missing": missing, "stray": stray, "twice": twice,
-                });
-                let text = format!(
-                    "{} messages, {reads} times read, {missing} missing, {stray} by strangers, {twice} twice",
-                    report.messages.len()
-                );
-                report.check("everybody who may read has read", missing + stray + twice == 0, figures, text);
-                return Ok(());
-            }
-            tokio::time::sleep(2 * POLL).await;
-        }
-    }
-
-    /// What was processed is punctured, and processing it again fails.
-    async fn check_punctures(&self, report: &mut Report) -> Result<(), Failure> {
-        let (mut punctures, mut epochs, mut bytes) = (0, 0, 0);
-        let (mut refused, mut otherwise, mut derived, mut words) = (0, 0, 0, String::new());
-        for name in ["alice", "bob", "carol", "dave", SIXTH] {
-            let daemon = self.get(name)?;
-            let view = daemon.group().await?;
-            (punctures, epochs, bytes) =
-                (punctures + view.punctures, epochs + view.retained, bytes + view.retained_bytes);
-            // An own commit is never processed, also not the first time: its child was stored when it was made.
-            let epochs = daemon.history().await?.epochs;
-            let others = epochs.iter().filter(|epoch| epoch.committer.as_deref() != Some(name));
-            for commit in others.filter_map(|epoch| epoch.commit.clone()) {
-                match daemon.ask(Request::Replay { group: GROUP.into(), commit }).await? {
-                    ReplayView::Refused(why) if why.to_lowercase().contains("punctured") => {
-                        refused += 1;
-                        words = why;
-                    }
-                    ReplayView::Refused(why) => (otherwise, words) = (otherwise + 1, why),
-                    ReplayView::Derived => derived += 1,
-                    ReplayView::NotRetained => {}
-                }
-            }
-        }
-        let figures = json!({ "punctures": punctures, "retained_epochs": epochs, "bytes_of_secrets": bytes });
-        let text = format!(
-            "{punctures} punctures in {epochs} retained epochs of five members, {bytes} bytes of secrets"
-        );
-        report.check("punctured", punctures > 0, figures, text);
-        let figures =
-            json!({ "refused": refused, "otherwise": otherwise, "derived": derived, "words": words });
-        let text = format!(
-            "{refused} processed commits tried again, {derived} could be derived; the PPRF says: {words}"
-        );
-        report.check("replay refused", refused > 0 && otherwise + derived == 0, figures, text);
-        Ok(())
     }
 
     /// Sends a message and notes who is a member of its epoch.
@@ -414,23 +308,23 @@ impl Scenario {
 
 /// What passes between two sides.
 #[derive(Debug, Clone, Default)]
-struct Counters {
+pub(super) struct Counters {
     /// Bytes in both directions, by who counts and whom with.
-    bytes: BTreeMap<(String, String), u64>,
+    pub(super) bytes: BTreeMap<(String, String), u64>,
     connections: u32,
 }
 
 impl Counters {
-    fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.bytes.values().sum()
     }
 }
 
 /// The counters when the cut was made.
-struct Cut {
-    across: Counters,
+pub(super) struct Cut {
+    pub(super) across: Counters,
     /// Bytes within the sides, between those who live on.
-    inside: u64,
+    pub(super) inside: u64,
 }
 
 fn late(until: Instant, what: &str) -> Result<(), Failure> {

@@ -94,10 +94,18 @@ pub struct Delivery {
     pub name: String,
 }
 
-/// Cuts `name` to what is shown and stored: no control characters, at most [`MAX_NAME`] bytes.
+/// Whether a character can make a terminal show something else than what is there: control characters, line and
+/// paragraph separators, and those that turn the direction of text.
+pub fn deceives(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Cuts `name` to what is shown and stored: nothing that [`deceives`], at most [`MAX_NAME`] bytes.
 pub fn clean_name(name: &str) -> String {
     let mut clean = String::new();
-    for c in name.trim().chars().filter(|c| !c.is_control()) {
+    for c in name.trim().chars().filter(|c| !deceives(*c)) {
         if clean.len() + c.len_utf8() > MAX_NAME {
             break;
         }
@@ -113,6 +121,7 @@ mod tests {
     #[test]
     fn names_are_cut_and_cleaned() {
         assert_eq!(clean_name("  a\u{1b}[31mb\n "), "a[31mb");
+        assert_eq!(clean_name("ann\u{202e}nna\u{2066}"), "annnna");
         assert_eq!(clean_name(&"é".repeat(100)).len(), MAX_NAME);
         assert_eq!(clean_name(&format!("{}é", "x".repeat(MAX_NAME - 1))).len(), MAX_NAME - 1);
     }
