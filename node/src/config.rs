@@ -196,9 +196,11 @@ impl Config {
         self.network.validate().map_err(|error| ConfigError::Value { rule: error.to_string() })?;
         let rules = [
             (self.api.max_clients > 0, "api.max_clients must not be 0."),
+            (self.api.max_clients <= 10_000, "api.max_clients must be at most 10000."),
             (self.api.event_buffer > 0, "api.event_buffer must not be 0."),
             (self.api.event_buffer <= 1_000_000, "api.event_buffer must be at most 1000000."),
             (self.api.write_timeout_ms > 0, "api.write_timeout_ms must not be 0."),
+            (self.delivery.retry_max_ms <= 86_400_000, "delivery.retry_max_ms must be at most 86400000."),
             (self.delivery.retry_min_ms > 0, "delivery.retry_min_ms must not be 0."),
             (
                 self.delivery.retry_min_ms <= self.delivery.retry_max_ms,

@@ -7,6 +7,9 @@ use dmls_gossip::Multiaddr;
 
 use crate::error::EXIT_CODES;
 
+/// The longest that a command can be told to wait, in seconds: a year.
+const MAX_WAIT: u64 = 366 * 24 * 3600;
+
 /// Groups without a server: decentralised MLS.
 #[derive(Debug, Parser)]
 #[command(
@@ -89,7 +92,8 @@ pub(super) enum Command {
         #[arg(default_value = "")]
         invitation: String,
         /// Wait for an invitation, this many seconds
-        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "3600")]
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "3600",
+              value_parser = clap::value_parser!(u64).range(..=MAX_WAIT))]
         wait: Option<u64>,
         /// Only show the invitations
         #[arg(long, conflicts_with = "wait")]
@@ -207,7 +211,7 @@ pub(super) enum GroupCommand {
         /// The group's name or the beginning of its id
         group: String,
         /// How many seconds to wait until it has happened
-        #[arg(long, default_value_t = 120, value_name = "SECONDS")]
+        #[arg(long, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=MAX_WAIT))]
         wait: u64,
     },
     /// Replace your keys in a group, so that a thief of the old ones is locked out
@@ -289,5 +293,12 @@ mod tests {
         assert_eq!(cli.global.home, Some(PathBuf::from("/x")));
         assert!(Cli::try_parse_from(["dmls", "group", "lits"]).is_err());
         assert!(Cli::try_parse_from(["dmls", "join", "--wait"]).is_ok());
+        let longest = u64::MAX.to_string();
+        for wait in [
+            ["dmls", "join", "--wait", &longest].as_slice(),
+            &["dmls", "group", "leave", "g", "--wait", &longest],
+        ] {
+            assert!(Cli::try_parse_from(wait).is_err(), "{wait:?}");
+        }
     }
 }

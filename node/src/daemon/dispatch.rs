@@ -186,7 +186,7 @@ impl Node {
         let ticket = self.ticket().await?;
         let (damaged, invitations) = self
             .engine
-            .call(|engine| (engine.damaged.clone(), engine.invitations().map_or(0, |all| all.len())))
+            .call(|engine| (engine.damaged.clone(), engine.invitation_count().unwrap_or(0)))
             .await?;
         let mut undelivered = 0;
         let count = |_: &[u8]| {

@@ -24,6 +24,8 @@ pub(super) const SPAN_MS: u64 = 10_000;
 const MAX_ISSUED: usize = 1024;
 /// Invitations that wait.
 const MAX_INVITATIONS: usize = 64;
+/// Those of them for key packages that one peer was given.
+pub(super) const MAX_INVITATIONS_PER_PEER: usize = 8;
 
 /// How many key packages were asked for in this span of time, by peer.
 #[derive(Default)]
@@ -118,9 +120,15 @@ impl Engine {
             Some(_) => return Err(Refusal::UsedKeyPackage),
             None => {}
         }
-        let waiting: Vec<(Vec<u8>, Invitation)> =
-            self.parts.database.scan(Column::Invitations, &[], &[], MAX_INVITATIONS).map_err(later)?;
-        if waiting.len() >= MAX_INVITATIONS {
+        let all: Vec<(Vec<u8>, Issued)> =
+            self.parts.database.scan(Column::Issued, &[], &[], usize::MAX).map_err(later)?;
+        // Nobody takes up the room of all others.
+        let same = |(_, other): &&(Vec<u8>, Issued)| {
+            other.peer == issued.peer && other.welcome.is_some() && !other.used
+        };
+        if all.iter().filter(same).count() >= MAX_INVITATIONS_PER_PEER
+            || self.invitation_count().map_err(later)? >= MAX_INVITATIONS
+        {
             return Err(Refusal::Later);
         }
         let mut extra = Extra::default();
@@ -142,6 +150,20 @@ impl Engine {
             tracing::warn!("an invitation could not be accepted: {}", failure.message);
         }
         Ok(())
+    }
+
+    /// How many invitations wait.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) fn invitation_count(&self) -> Result<usize, StoreError> {
+        let mut count = 0;
+        let take = |_: &[u8]| {
+            count += 1;
+            true
+        };
+        self.parts.database.keys(Column::Invitations, &[], &[], take)?;
+        Ok(count)
     }
 
     /// Invitations that wait, oldest first.
@@ -320,6 +342,7 @@ impl Engine {
             Ok(count)
         };
         match pruned() {
+            Ok(0) => {}
             Ok(count) => tracing::debug!("{count} key packages have expired"),
             Err(error) => {
                 tracing::error!("expired key packages could not be deleted: {error}");

@@ -1,5 +1,6 @@
 //! The engine without a network.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dmls_core::codec::Bytes;
@@ -10,12 +11,12 @@ use dmls_core::group::{
 };
 use dmls_core::schedule::EpochId;
 use dmls_core::suite::CipherSuite;
-use dmls_gossip::{IdentitySeed, MessageStore, Topic};
+use dmls_gossip::{IdentitySeed, MessageStore, PeerId, Topic};
 
-use super::direct::Refusal;
+use super::direct::{Refusal, WelcomeDelivery};
 use super::engine::{Engine, Parts, now_ms, rng};
 use super::events::Bus;
-use super::joining::{PER_PEER, PER_SPAN, SPAN_MS};
+use super::joining::{MAX_INVITATIONS_PER_PEER, PER_PEER, PER_SPAN, SPAN_MS};
 use super::network::{self, OutboundQueue};
 use super::topics::{LogStore, Topics, topic_of};
 use super::unwanted::{self, Unwanted};
@@ -258,4 +259,30 @@ fn who_asks_for_key_packages_too_fast_has_to_wait() {
     assert!(world.engine.on_key_package_request(&other, now + 100).is_ok(), "others do not");
     assert!(world.engine.on_key_package_request(&peer, now + 100 + SPAN_MS).is_ok());
     assert_eq!(world.issued().iter().filter(|(_, issued)| issued.peer == peer.to_string()).count(), PER_PEER);
+}
+
+#[test]
+fn one_peer_does_not_take_up_the_room_for_invitations() {
+    let mut world = world();
+    let (peer, other) =
+        (IdentitySeed::new([5; 32]).peer_id().unwrap(), IdentitySeed::new([6; 32]).peer_id().unwrap());
+    let deliver = |peer: &PeerId, world: &mut World| {
+        let before: BTreeSet<_> = world.issued().into_iter().map(|(reference, _)| reference).collect();
+        world.engine.on_key_package_request(peer, now_ms()).unwrap();
+        let after = world.issued().into_iter().map(|(reference, _)| reference);
+        let reference = after.into_iter().find(|reference| !before.contains(reference)).unwrap();
+        let delivery =
+            WelcomeDelivery { reference, name: "g".into(), contacts: Vec::new(), welcome: vec![1] };
+        world.engine.on_welcome(peer, &delivery.encode())
+    };
+    for _ in 0..MAX_INVITATIONS_PER_PEER {
+        deliver(&peer, &mut world).unwrap();
+    }
+    assert_eq!(deliver(&peer, &mut world), Err(Refusal::Later));
+    deliver(&other, &mut world).unwrap();
+    assert_eq!(world.engine.invitation_count().unwrap(), MAX_INVITATIONS_PER_PEER + 1);
+    // Those that turn out to be none make room.
+    world.engine.accept_all();
+    assert_eq!(world.engine.invitation_count().unwrap(), 0);
+    deliver(&peer, &mut world).unwrap();
 }

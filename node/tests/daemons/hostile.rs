@@ -13,7 +13,7 @@ use dmls_gossip::{Config, Gossip, Handle, IdentitySeed, RequestError};
 use dmls_node::ticket::Ticket;
 use rand_core::UnwrapErr;
 
-use super::harness::Node;
+use super::harness::{Node, wait};
 
 #[test]
 fn garbage_on_the_socket_hurts_nobody() {
@@ -162,4 +162,42 @@ async fn key_packages_are_bounded_for_each_peer() {
         taken.push(stranger.ask(2, delivery(reference.as_slice(), &welcome)).await.is_ok());
     }
     assert_eq!(taken, [false, false, true, true, true, true], "the oldest made room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rejected_is_not_fetched_again_after_a_restart() {
+    let mut a = Node::new("ann");
+    let path = a.home().join("config.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{config}\n[log]\nfilter = \"dmls_node=debug\"\n")).unwrap();
+    a.start();
+    let view = a.ask(&["group", "create", "g"]);
+    let topic = dmls_gossip::Topic::of(&hex::decode(view["id"].as_str().unwrap()).unwrap());
+
+    let seed = IdentitySeed::new([43; 32]);
+    let store = Arc::new(dmls_gossip::MemoryStore::new());
+    let timing = dmls_gossip::Timing {
+        reconcile_ms: 200,
+        redial_min_ms: 50,
+        redial_max_ms: 200,
+        ..Default::default()
+    };
+    let config = Config { timing, ..Config::default() };
+    let (handle, mut events) = Gossip::start(&seed, config, store.clone()).await.unwrap();
+    tokio::spawn(async move { while events.recv().await.is_some() {} });
+    store.insert(topic, 0, b"rubbish".to_vec());
+    handle.subscribe(topic).await.unwrap();
+    let ticket = Ticket::decode(&a.ticket()).unwrap();
+    handle.add_peer(ticket.peer, ticket.addresses).await.unwrap();
+
+    let rejected = |a: &Node| a.log().matches("a message was rejected").count();
+    wait("the first rejection", || rejected(&a) == 1);
+    assert!(a.stop("-TERM"));
+    a.start();
+    // The control: the two talk, and what is new is fetched.
+    wait("the peer", || a.ask(&["status"])["connected"] == 1);
+    store.insert(topic, 0, b"more rubbish".to_vec());
+    wait("the second rejection", || rejected(&a) >= 2);
+    tokio::time::sleep(std::time::Duration::from_millis(1000)).await;
+    assert_eq!(rejected(&a), 2, "{}", a.log());
 }
