@@ -7,6 +7,7 @@
 //!
 //! **How to drive it.** [`World::new`], [`World::form`], then `act`, `cut`, `heal`, `run`.
 
+pub mod dmls_vectors;
 mod insider;
 mod world;
 

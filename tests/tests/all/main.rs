@@ -2,4 +2,5 @@
 
 mod attack;
 mod converge;
+mod dmls_vectors;
 mod store;
