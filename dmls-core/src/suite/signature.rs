@@ -119,6 +119,10 @@ impl SignatureScheme for EcdsaP256 {
         signature: &[u8],
         strictness: Strictness,
     ) -> Result<(), CryptoError> {
+        // Uncompressed points only (RFC 9420 5.1.1): with two encodings of a key, it could be in a tree twice.
+        if key.as_slice().first() != Some(&4) {
+            return Err(CryptoError::BadKey);
+        }
         let key =
             p256::ecdsa::VerifyingKey::from_sec1_bytes(key.as_slice()).map_err(|_| CryptoError::BadKey)?;
         let parsed = p256::ecdsa::Signature::from_der(signature).map_err(|_| CryptoError::BadSignature)?;
@@ -126,5 +130,27 @@ impl SignatureScheme for EcdsaP256 {
             return Err(CryptoError::BadSignature);
         }
         key.verify(message, &parsed).map_err(|_| CryptoError::BadSignature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_p256_key_has_one_encoding() {
+        let seed = SignaturePrivateKey([7; 32].as_slice().into());
+        let key = EcdsaP256.public_key(&seed).unwrap();
+        let signature = EcdsaP256.sign(&seed, b"x").unwrap();
+        let mut compressed = key.as_slice()[..33].to_vec();
+        compressed[0] = 2 + (key.as_slice()[64] & 1);
+        // It is the same point.
+        let same = p256::ecdsa::VerifyingKey::from_sec1_bytes(&compressed).unwrap();
+        assert_eq!(same.to_sec1_point(false).as_bytes(), key.as_slice());
+        for strictness in [Strictness::Standard, Strictness::Canonical] {
+            let verify = |key| EcdsaP256.verify(key, b"x", &signature, strictness);
+            assert_eq!(verify(&key), Ok(()));
+            assert_eq!(verify(&compressed.clone().into()), Err(CryptoError::BadKey));
+        }
     }
 }
