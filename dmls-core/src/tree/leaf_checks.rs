@@ -89,7 +89,7 @@ impl LeafNode {
         if let Some(extension_type) = self.extensions.duplicate() {
             return Err(E::DuplicateExtension(extension_type));
         }
-        match self.extensions.types().find(|ty| !self.capabilities.supports_extension(*ty)) {
+        match self.capabilities.first_unsupported(self.extensions.types()) {
             Some(extension_type) => Err(E::ExtensionNotListed(extension_type)),
             None => Ok(()),
         }
@@ -113,7 +113,7 @@ impl LeafNode {
     /// # Errors
     /// [`LeafNodeError::GroupExtensionUnsupported`](E::GroupExtensionUnsupported).
     pub fn check_group_extensions(&self, group_extensions: &Extensions) -> Result<(), E> {
-        match group_extensions.types().find(|ty| !self.capabilities.supports_extension(*ty)) {
+        match self.capabilities.first_unsupported(group_extensions.types()) {
             Some(extension_type) => Err(E::GroupExtensionUnsupported(extension_type)),
             None => Ok(()),
         }
@@ -132,8 +132,8 @@ impl LeafNode {
             return Ok(());
         };
         let own = &self.capabilities;
-        if let Some(ty) = required.extension_types.iter().find(|ty| !own.supports_extension(**ty)) {
-            return Err(E::RequiredExtension(*ty));
+        if let Some(ty) = own.first_unsupported(required.extension_types.iter().copied()) {
+            return Err(E::RequiredExtension(ty));
         }
         if let Some(ty) = required.proposal_types.iter().find(|ty| !own.supports_proposal(**ty)) {
             return Err(E::RequiredProposal(*ty));

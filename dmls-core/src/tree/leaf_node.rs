@@ -1,5 +1,7 @@
 //! Leaf nodes (RFC 9420 7.2): what they are, how they are signed and made.
 
+use std::collections::BTreeSet;
+
 use rand_core::CryptoRng;
 
 use super::credential::Credential;
@@ -34,6 +36,16 @@ impl Capabilities {
     /// Whether extensions of the type are understood.
     pub fn supports_extension(&self, extension_type: ExtensionType) -> bool {
         extension_type.is_default() || self.extensions.contains(&extension_type)
+    }
+
+    /// The first of many extension types that is not understood. Both lists may be as long as a message, so this does not
+    /// search the one for each of the other.
+    pub(super) fn first_unsupported(
+        &self,
+        types: impl IntoIterator<Item = ExtensionType>,
+    ) -> Option<ExtensionType> {
+        let listed: BTreeSet<ExtensionType> = self.extensions.iter().copied().collect();
+        types.into_iter().find(|ty| !ty.is_default() && !listed.contains(ty))
     }
 
     /// Whether proposals of the type are understood.
