@@ -16,7 +16,7 @@ use crate::schedule::{
 };
 use crate::suite::{CryptoError, Secret, Suite};
 use crate::tree::{
-    ExtensionType, LeafIndex, NodesError, PrivateKeys, ProtocolVersion, RatchetTree, TreeError,
+    ExtensionType, LeafIndex, NodesError, ParentNode, PrivateKeys, ProtocolVersion, RatchetTree, TreeError,
 };
 
 /// Why a Welcome or a GroupInfo does not lead into a group: a variant for each rule of RFC 9420 12.4.3.
@@ -82,7 +82,7 @@ pub enum WelcomeError {
     /// The own private key does not belong to the own leaf.
     #[error("A private key of the key package does not belong to its public key.")]
     PrivateKey,
-    /// The path secret does not yield the keys of the tree.
+    /// The path secret is missing or does not yield the keys of the tree.
     #[error("The path secret is not valid: {0}")]
     PathSecret(TreeError),
     /// The confirmation tag is wrong.
@@ -196,6 +196,7 @@ impl Join<'_> {
                 .map_err(WelcomeError::PathSecret)?;
             keys.extend(derived.private_keys);
         }
+        check_path_keys(&public.tree, own_leaf, &keys)?;
         let info = DmlsEpochInfo::from_extensions(&group_info.extensions)?;
         if public.is_dmls() && info.is_none() {
             return Err(WelcomeError::MissingEpochInfo);
@@ -250,6 +251,18 @@ impl Join<'_> {
             return Err(WelcomeError::PrivateKey);
         }
         Ok(own)
+    }
+}
+
+/// The joiner has the private key of each node above it at which it is not unmerged: those are on the committer's path
+/// (RFC 9420 12.4.3.1). Without one it could join, and then open no path that is encrypted to that node.
+fn check_path_keys(tree: &RatchetTree, own: LeafIndex, keys: &PrivateKeys) -> Result<(), WelcomeError> {
+    let merged = |node: &ParentNode| node.unmerged_leaves.binary_search(&own).is_err();
+    let above = own.direct_path(tree.width()).into_iter().filter_map(|node| tree.parent_node(node));
+    if above.filter(|node| merged(node)).all(|node| keys.get(&node.encryption_key).is_some()) {
+        Ok(())
+    } else {
+        Err(WelcomeError::PathSecret(TreeError::NoPrivateKey(own)))
     }
 }
 

@@ -115,6 +115,9 @@ fn secrets_of_a_welcome() {
     let path = PathSecret { path_secret: vec![1; 32].into() };
     let wrong = invitation.refused(&|secrets, _| secrets.path_secret = Some(path.clone()));
     assert!(matches!(wrong, E::PathSecret(TreeError::PathKeyMismatch(_))), "{wrong}");
+    // Without it the joiner could open no path from the other side of the tree.
+    let missing = invitation.refused(&|secrets, _| secrets.path_secret = None);
+    assert_eq!(missing, E::PathSecret(TreeError::NoPrivateKey(LeafIndex(3))));
     let psk = |psktype, nonce: u8, len| PreSharedKeyId { psktype, psk_nonce: vec![nonce; len].into() };
     let external = || PskType::External { psk_id: vec![1].into() };
     let branch = || PskType::Resumption {
