@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::commit::{CommitError, CommitPolicy};
-use super::proposals::ProposalList;
+use super::proposals::{ProposalList, SentProposal};
 use super::state::PublicState;
 use crate::codec::Bytes;
-use crate::framing::KeyPackagePolicy;
-use crate::tree::{Credential, Extensions, LeafIndex, LeafRules, LeafSourceKind, RatchetTree, TreeError};
+use crate::framing::{KeyPackagePolicy, Proposal, Sender};
+use crate::tree::{
+    Credential, Extensions, LeafIndex, LeafPosition, LeafRules, LeafSourceKind, RatchetTree, TreeError,
+};
 
 /// A client that a commit adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +67,49 @@ impl PublicState {
     /// and all members must agree on which commits are valid.
     fn lifetime_clock(&self, policy: &dyn CommitPolicy, side: Side) -> Option<u64> {
         if self.is_dmls() && side == Side::Receiving { None } else { policy.now() }
+    }
+
+    /// What key packages of Adds are measured by.
+    fn key_package_policy(&self, now: Option<u64>) -> KeyPackagePolicy {
+        KeyPackagePolicy {
+            suite: self.suite,
+            strictness: self.strictness(),
+            now,
+            // Its init key lives on, so it can be stolen after the Welcome (DESIGN 4.3).
+            last_resort: !self.is_dmls(),
+        }
+    }
+
+    /// The rules for the leaf of an Add or Update that no other proposal beside it can mend (RFC 9420 7.3, 10.1): what
+    /// breaks one is invalid in every commit, and must not hold up those who have it in their cache (12.4).
+    pub(super) fn check_new_leaf(
+        &self,
+        sent: &SentProposal,
+        policy: &dyn CommitPolicy,
+    ) -> Result<(), CommitError> {
+        match (&sent.proposal, sent.sender) {
+            (Proposal::Add(add), _) => {
+                let measure = self.key_package_policy(self.lifetime_clock(policy, Side::Receiving));
+                add.key_package.validate(&measure).map_err(CommitError::AddKeyPackage)?;
+                let node = &add.key_package.leaf_node;
+                node.check_own_extensions()
+                    .and_then(|()| node.check_own_credential())
+                    .map_err(CommitError::ProposedLeaf)?;
+                if policy.accept_member(node) { Ok(()) } else { Err(CommitError::MemberRefused) }
+            }
+            (Proposal::Update(update), Sender::Member(leaf)) => {
+                let node = &update.leaf_node;
+                let position = LeafPosition { group_id: self.context.group_id.as_slice(), leaf_index: leaf };
+                node.check_source(LeafSourceKind::Update)
+                    .and_then(|()| node.check_own_extensions())
+                    .and_then(|()| node.check_own_credential())
+                    .and_then(|()| node.check_encryption_key(self.suite))
+                    .and_then(|()| node.check_signature(self.suite, Some(position), self.strictness()))
+                    .map_err(|error| CommitError::UpdateLeaf { leaf, error })?;
+                self.check_successor(leaf, leaf, node, policy)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Applies a list in the order of RFC 9420 12.3 and validates every new leaf (7.3).
@@ -130,13 +175,7 @@ impl PublicState {
         applied: &mut Applied,
     ) -> Result<(), CommitError> {
         let now = self.lifetime_clock(policy, side);
-        let measure = KeyPackagePolicy {
-            suite: self.suite,
-            strictness: self.strictness(),
-            now,
-            // Its init key lives on, so it can be stolen after the Welcome (DESIGN 4.3).
-            last_resort: !self.is_dmls(),
-        };
+        let measure = self.key_package_policy(now);
         for key_package in &list.adds {
             key_package.validate(&measure).map_err(CommitError::AddKeyPackage)?;
             let node = &key_package.leaf_node;
@@ -158,6 +197,9 @@ impl PublicState {
 
     /// Whether a new leaf may stand for the member of an old one (RFC 9420 5.3.1). In a DMLS group the answer must not
     /// depend on who asks, so there the credential stays the same.
+    ///
+    /// A new credential or signature key is for the authentication service to judge, as that of a new member is (7.3):
+    /// else whoever copies a member's credential could take its place by an external commit (12.2).
     pub(super) fn check_successor(
         &self,
         old: LeafIndex,
@@ -169,7 +211,8 @@ impl PublicState {
         let accepted = if self.is_dmls() {
             old.credential == node.credential
         } else {
-            policy.accept_successor(old, node)
+            let same = old.credential == node.credential && old.signature_key == node.signature_key;
+            policy.accept_successor(old, node) && (same || policy.accept_member(node))
         };
         if accepted { Ok(()) } else { Err(CommitError::Successor(new)) }
     }

@@ -57,6 +57,9 @@ pub enum CommitError {
         /// Which rule it breaks.
         error: LeafNodeError,
     },
+    /// 7.3: the leaf that an Add proposes is not valid, wherever it would go.
+    #[error("The leaf of an Add is not valid: {0}")]
+    ProposedLeaf(LeafNodeError),
     /// 5.3.1: the application refuses a new member's credential.
     #[error("The credential of a new member is refused.")]
     MemberRefused,
@@ -146,12 +149,16 @@ pub trait CommitPolicy {
         Ok(())
     }
 
-    /// Whether a client may be added: the authentication service's verdict (RFC 9420 5.3.1).
+    /// Whether the leaf's signature key belongs to whom its credential names, and may be in the group: the authentication
+    /// service's verdict (RFC 9420 5.3.1). Asked about each client that is added or adds itself, about each member of a
+    /// group that is joined, and, in plain MLS, about each leaf with another credential or signature key than the one it
+    /// replaces. This is also where a bound on lifetimes goes (7.2; [`LeafNode::check_lifetime_length`]).
     fn accept_member(&self, _leaf: &LeafNode) -> bool {
         true
     }
 
-    /// Whether a new leaf may stand for the member of an old one (RFC 9420 5.3.1).
+    /// Whether a new leaf may stand for the member of an old one (RFC 9420 5.3.1, 12.1.2, 12.2): whether the two name the
+    /// same. That the new one's key is its own is for [`CommitPolicy::accept_member`] to say.
     fn accept_successor(&self, old: &LeafNode, new: &LeafNode) -> bool {
         old.credential == new.credential
     }
@@ -352,19 +359,26 @@ fn resolve(
     sender: Sender,
     known: &BTreeMap<ProposalRef, SentProposal>,
 ) -> Result<Vec<SentProposal>, ProposalListError> {
-    let resolve_one = |proposal: &ProposalOrRef| match proposal {
-        ProposalOrRef::Proposal(proposal) => {
-            Ok(SentProposal { sender, proposal: proposal.clone(), reference: None })
+    let (mut seen, mut proposals) = (BTreeSet::new(), Vec::with_capacity(commit.proposals.len()));
+    for proposal in &commit.proposals {
+        let reference = match proposal {
+            ProposalOrRef::Proposal(proposal) => {
+                proposals.push(SentProposal { sender, proposal: proposal.clone(), reference: None });
+                continue;
+            }
+            ProposalOrRef::Reference(_) if sender == Sender::NewMemberCommit => {
+                return Err(ProposalListError::ExternalReference);
+            }
+            ProposalOrRef::Reference(reference) => reference,
+        };
+        // No proposal is valid twice (RFC 9420 12.2), and a reference is much shorter than what it costs here.
+        if !seen.insert(reference) {
+            return Err(ProposalListError::DuplicateReference(reference.clone()));
         }
-        ProposalOrRef::Reference(_) if sender == Sender::NewMemberCommit => {
-            Err(ProposalListError::ExternalReference)
-        }
-        ProposalOrRef::Reference(reference) => known
-            .get(reference)
-            .cloned()
-            .ok_or_else(|| ProposalListError::UnknownReference(reference.clone())),
-    };
-    commit.proposals.iter().map(resolve_one).collect()
+        let unknown = || ProposalListError::UnknownReference(reference.clone());
+        proposals.push(known.get(reference).cloned().ok_or_else(unknown)?);
+    }
+    Ok(proposals)
 }
 
 /// A commit before its transcript hash is known.

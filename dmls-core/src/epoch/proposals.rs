@@ -43,6 +43,9 @@ pub enum ProposalListError {
     /// The commit refers to a proposal that is not known.
     #[error("The commit refers to the unknown proposal {0:?}.")]
     UnknownReference(ProposalRef),
+    /// 12.2: the commit refers to one proposal twice.
+    #[error("The commit refers to the proposal {0:?} twice.")]
+    DuplicateReference(ProposalRef),
     /// 12.1.2: only members have a leaf to update.
     #[error("An Update was not sent by a member.")]
     UpdateNotByMember,
@@ -67,7 +70,7 @@ pub enum ProposalListError {
     /// 12.1.7: the new extensions are malformed.
     #[error("The proposed GroupContext extension {:#06x} is malformed.", .0.0)]
     MalformedExtension(ExtensionType),
-    /// 13.4: an extension type occurs twice.
+    /// 13.4: an extension type occurs twice, in new GroupContext extensions or in those of a ReInit.
     #[error("The proposed GroupContext extensions have type {:#06x} twice.", .0.0)]
     DuplicateExtension(ExtensionType),
     /// 12.1.8: an external sender may not propose this.
@@ -263,6 +266,11 @@ impl PublicState {
             Proposal::ReInit(reinit) if reinit.version < self.context.version => {
                 Err(ProposalListError::ReInitVersion)
             }
+            Proposal::ReInit(reinit) => match reinit.extensions.duplicate() {
+                // Nobody could open the group that it announces.
+                Some(duplicate) => Err(ProposalListError::DuplicateExtension(duplicate)),
+                None => Ok(()),
+            },
             Proposal::GroupContextExtensions(new) => self.check_extensions(&new.extensions),
             Proposal::DmlsMeta(_) if self.profile.is_none() => Err(ProposalListError::MetaInPlainGroup),
             _ => self.check_supported(proposal_type),

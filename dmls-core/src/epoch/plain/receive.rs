@@ -2,7 +2,7 @@
 
 use super::{GroupPsks, MAX_PROPOSALS, PlainError, PlainGroup};
 use crate::codec::Bytes;
-use crate::epoch::{Added, CommitPolicy, InitSource, OpenError, Opened, PskStore, Removed};
+use crate::epoch::{Added, CommitPolicy, InitSource, OpenError, Opened, PskStore, Removed, SentProposal};
 use crate::framing::{Content, MlsMessage, ProposalRef, ReInit, Sender};
 use crate::suite::Secret;
 use crate::tree::LeafIndex;
@@ -76,8 +76,10 @@ impl PlainGroup {
                 let authenticated_data = opened.content.content.authenticated_data;
                 Ok(Processed::Application { sender, data, authenticated_data })
             }
-            Content::Proposal(_) => {
+            Content::Proposal(proposal) => {
                 let sender = opened.content.content.sender;
+                let sent = SentProposal { sender, proposal: proposal.clone(), reference: None };
+                self.epoch.public().check_new_leaf(&sent, policy)?;
                 let known = self.epoch.proposals().values().filter(|sent| sent.sender == sender);
                 if known.count() >= MAX_PROPOSALS {
                     return Err(PlainError::TooManyProposals);

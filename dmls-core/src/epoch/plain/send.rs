@@ -11,8 +11,8 @@ use crate::framing::{
     ReInit, Remove, Sender, Welcome,
 };
 use crate::schedule::PskType;
-use crate::suite::SignaturePrivateKey;
-use crate::tree::{Extensions, LeafIndex, LeafTemplate};
+use crate::suite::{HpkePublicKey, SignaturePrivateKey, SignaturePublicKey};
+use crate::tree::{Extensions, LeafIndex, LeafNode, LeafTemplate};
 
 /// Which known proposals a commit includes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -246,20 +246,36 @@ impl PlainGroup {
             return vec![(*reference).clone()];
         }
         let mut leaves: BTreeSet<LeafIndex> = by_value.iter().filter_map(removed_leaf).collect();
-        let mut extensions = by_value.iter().any(|p| matches!(p, Proposal::GroupContextExtensions(_)));
-        let mut signers: BTreeSet<_> = by_value.iter().filter_map(added_key).collect();
+        let (removes, others): (Vec<_>, Vec<_>) =
+            known.into_iter().partition(|(_, sent)| removed_leaf(&sent.proposal).is_some());
+        let mut new = |leaf| leaf != own && leaves.insert(leaf);
+        let removes =
+            removes.into_iter().filter(|(_, sent)| removed_leaf(&sent.proposal).is_some_and(&mut new));
+        let removes: Vec<_> = removes.collect();
+        // The first of these is committed, so joiners are judged by it.
+        let mut new_extensions =
+            by_value.iter().chain(others.iter().map(|(_, sent)| &sent.proposal)).filter_map(extensions_of);
+        let extensions = new_extensions.next().unwrap_or(&self.epoch.context().extensions);
+        let mut extensions_taken = by_value.iter().any(|proposal| extensions_of(proposal).is_some());
+        let mut keys: BTreeSet<_> = by_value.iter().filter_map(added_keys).flatten().collect();
+        // A client that is a member already can come again only if it goes (RFC 9420 12.2).
+        let staying = self.members().filter(|(leaf, _)| !leaves.contains(leaf));
+        keys.extend(staying.flat_map(|(_, leaf)| leaf_keys(leaf)));
         let mut take = |sent: &SentProposal| match (&sent.proposal, sent.sender) {
-            (Proposal::Remove(remove), _) => remove.removed != own && leaves.insert(remove.removed),
             (Proposal::Update(_), Sender::Member(leaf)) => leaf != own && leaves.insert(leaf),
-            (Proposal::GroupContextExtensions(_), _) => !std::mem::replace(&mut extensions, true),
-            (Proposal::Add(_), _) => added_key(&sent.proposal).is_some_and(|key| signers.insert(key)),
+            (Proposal::GroupContextExtensions(_), _) => !std::mem::replace(&mut extensions_taken, true),
+            (Proposal::Add(add), _) => {
+                let leaf = &add.key_package.leaf_node;
+                let supports = leaf.check_required_capabilities(extensions).is_ok()
+                    && leaf.check_group_extensions(extensions).is_ok();
+                let new = added_keys(&sent.proposal).filter(|new| !new.iter().any(|key| keys.contains(key)));
+                new.filter(|_| supports).map(|new| keys.extend(new)).is_some()
+            }
             (Proposal::PreSharedKey(_), _) => true,
             _ => false,
         };
-        let (removes, others): (Vec<_>, Vec<_>) =
-            known.into_iter().partition(|(_, sent)| removed_leaf(&sent.proposal).is_some());
-        let in_turn = removes.into_iter().chain(others);
-        in_turn.filter(|(_, sent)| take(sent)).map(|(reference, _)| reference.clone()).collect()
+        let others = others.into_iter().filter(|(_, sent)| take(sent));
+        removes.into_iter().chain(others).map(|(reference, _)| reference.clone()).collect()
     }
 }
 
@@ -270,9 +286,32 @@ fn removed_leaf(proposal: &Proposal) -> Option<LeafIndex> {
     }
 }
 
-fn added_key(proposal: &Proposal) -> Option<crate::suite::SignaturePublicKey> {
+fn extensions_of(proposal: &Proposal) -> Option<&Extensions> {
     match proposal {
-        Proposal::Add(add) => Some(add.key_package.leaf_node.signature_key.clone()),
+        Proposal::GroupContextExtensions(new) => Some(&new.extensions),
+        _ => None,
+    }
+}
+
+/// A key that no two clients of a group may share.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum ClientKey {
+    Signature(SignaturePublicKey),
+    Encryption(HpkePublicKey),
+    Init(HpkePublicKey),
+}
+
+fn leaf_keys(leaf: &LeafNode) -> [ClientKey; 2] {
+    let LeafNode { signature_key, encryption_key, .. } = leaf;
+    [ClientKey::Signature(signature_key.clone()), ClientKey::Encryption(encryption_key.clone())]
+}
+
+fn added_keys(proposal: &Proposal) -> Option<[ClientKey; 3]> {
+    match proposal {
+        Proposal::Add(add) => {
+            let [signature, encryption] = leaf_keys(&add.key_package.leaf_node);
+            Some([signature, encryption, ClientKey::Init(add.key_package.init_key.clone())])
+        }
         _ => None,
     }
 }

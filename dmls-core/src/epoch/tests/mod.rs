@@ -6,5 +6,6 @@ mod flow;
 mod list_rules;
 mod message_rules;
 mod plain;
+mod plain_rules;
 mod welcome_rules;
 mod world;
