@@ -265,7 +265,12 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_errors() {
-        for text in ["[api]\nmax_clients = 0", "[delivery]\nretry_min_ms = 10\nretry_max_ms = 9"] {
+        for text in [
+            "[api]\nmax_clients = 0",
+            "[api]\nmax_clients = 9000000000000000000",
+            "[delivery]\nretry_min_ms = 10\nretry_max_ms = 9",
+            "[delivery]\nretry_max_ms = 9000000000000000000",
+        ] {
             let config = Config::parse(text, "f").unwrap();
             assert!(matches!(config.with(Overrides::default()), Err(ConfigError::Value { .. })), "{text}");
         }

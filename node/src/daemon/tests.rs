@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dmls_core::codec::Bytes;
 use dmls_core::framing::DmlsProfile;
@@ -14,7 +15,7 @@ use dmls_core::suite::CipherSuite;
 use dmls_gossip::{IdentitySeed, MessageStore, PeerId, Topic};
 
 use super::direct::{Refusal, WelcomeDelivery};
-use super::engine::{Engine, Parts, now_ms, rng};
+use super::engine::{Engine, Parts, now_ms, queues, rng};
 use super::events::Bus;
 use super::joining::{MAX_INVITATIONS_PER_PEER, PER_PEER, PER_SPAN, SPAN_MS};
 use super::network::{self, OutboundQueue};
@@ -285,4 +286,47 @@ fn one_peer_does_not_take_up_the_room_for_invitations() {
     world.engine.accept_all();
     assert_eq!(world.engine.invitation_count().unwrap(), 0);
     deliver(&peer, &mut world).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_run_on_while_the_queues_are_full() {
+    let mut world = world();
+    let (_, topic) = world.group();
+    world.takes(topic, b"garbage");
+    let World { dir: _dir, engine, .. } = world;
+    let database = engine.parts.database.clone();
+    let stored = || {
+        let mut found = false;
+        let take = |_: &[u8]| {
+            found = true;
+            false
+        };
+        database.keys(Column::Unwanted, &[], &[], take).unwrap();
+        found
+    };
+    assert!(!stored(), "it is written later");
+    let (handle, inbox) = queues();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::spawn(move || runtime.block_on(engine.run(inbox, stopped)));
+    let floods: Vec<_> = (0..8)
+        .map(|_| {
+            let handle = handle.clone();
+            // There is always something to do.
+            tokio::spawn(async move {
+                loop {
+                    handle.network(|_| std::thread::sleep(Duration::from_millis(1))).await;
+                }
+            })
+        })
+        .collect();
+    let until = Instant::now() + Duration::from_secs(8);
+    while !stored() && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let in_time = stored();
+    floods.iter().for_each(|flood| flood.abort());
+    stop.send_replace(true);
+    thread.join().unwrap();
+    assert!(in_time, "the clocks stand still");
 }
