@@ -3,4 +3,5 @@
 mod attack;
 mod converge;
 mod dmls_vectors;
+mod model;
 mod store;
