@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dmls_core::framing::DmlsProfile;
 use dmls_core::group::{Event, GroupOptions, Place};
 use dmls_core::history::Blocked;
+use dmls_core::schedule::EpochId;
 use dmls_tests::World;
 
 use super::{Print, fingerprint, schedules};
@@ -138,6 +139,15 @@ impl Run {
         });
     }
 
+    /// The ancestors of a member's head.
+    fn above_head(&self, place: usize) -> Vec<EpochId> {
+        let view = self.world.peers[place].group().history();
+        let parents: BTreeMap<_, _> =
+            view.epochs.iter().map(|epoch| (&epoch.id, epoch.parent.as_ref())).collect();
+        let parent = |id: &&EpochId| parents.get(*id).copied().flatten();
+        std::iter::successors(parent(&&view.head), parent).cloned().collect()
+    }
+
     /// One head for all in its roster; whoever is left out, and why.
     fn judge(&self, seed: u64) -> Report {
         let peers = &self.world.peers;
@@ -152,8 +162,12 @@ impl Run {
             *founders += usize::from(*place < self.members);
             *all += 1;
         }
+        // Whoever was removed and cannot know it (docs/decisions.md, a silent half) stands above the others' head. One
+        // that is merely behind is listed there, and found below.
+        let passed: BTreeSet<EpochId> = prints.keys().flat_map(|place| self.above_head(*place)).collect();
+        let ahead = heads.iter().filter(|(head, _)| !passed.contains(*head));
         let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
-        let Some((winner, _)) = heads.iter().max_by_key(|(_, count)| **count) else {
+        let Some((winner, _)) = ahead.max_by_key(|(_, count)| **count) else {
             panic!("seed {seed}: nobody is left\n{}", self.draw());
         };
         let (_, best) = prints.iter().find(|(_, print)| print.head == *winner).expect("the winner");
