@@ -234,7 +234,7 @@ impl Transaction<'_> {
     /// Whether this client may commit once more: it does not pile up commits that nobody confirms (DESIGN 4.7).
     fn be_patient(&self, head: &EpochId) -> Result<(), ActionError> {
         let Group { history, keys, options, state, .. } = &self.group;
-        let newest_final = history.newest_final(head, &|epoch| self.is_closed(epoch));
+        let newest_final = history.newest_final(head, &|epoch| self.group.is_closed(epoch));
         let own = |at: &EpochId, commit: &CommitId| {
             let committer =
                 history.epoch(at).and_then(|epoch| epoch.children.get(commit)).map(|c| c.committer);

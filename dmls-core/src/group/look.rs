@@ -66,7 +66,8 @@ impl Group {
         bytes.map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX)).sum()
     }
 
-    fn closed(&self, epoch: &HistoryEpoch) -> bool {
+    /// Whether an epoch could be deleted for being closed, as far as the epoch itself is concerned (DESIGN 4.4).
+    pub(super) fn is_closed(&self, epoch: &HistoryEpoch) -> bool {
         let after = self.options.close_after_ms;
         epoch.settled_since.is_some_and(|since| self.state.now_ms >= since.saturating_add(after))
     }
@@ -87,7 +88,7 @@ impl Group {
             number: epoch.context().epoch,
             tree_hash: epoch.context().tree_hash.clone(),
             epoch_authenticator: epoch.epoch_authenticator().as_slice().into(),
-            is_final: self.history.is_final(&self.state.head, &|epoch| self.closed(epoch)),
+            is_final: self.history.is_final(&self.state.head, &|epoch| self.is_closed(epoch)),
             standing,
             own_leaf: epoch.own_leaf(),
             members: epoch.tree().leaves().map(|(leaf, node)| member(leaf, node)).collect(),
@@ -153,7 +154,7 @@ impl Group {
             children: children.collect(),
             soft_final: decision.soft_final(),
             hard_final: decision.hard_final(),
-            closed: self.closed(epoch),
+            closed: self.is_closed(epoch),
         }
     }
 }

@@ -23,7 +23,7 @@ impl Transaction<'_> {
     /// The oldest epoch goes when it is closed and the head is below it. Its losing branches go with it.
     fn delete_closed_anchor(&mut self) -> bool {
         let anchor = self.group.history.anchor().clone();
-        let closed = self.group.history.epoch(&anchor).is_some_and(|epoch| self.is_closed(epoch));
+        let closed = self.group.history.epoch(&anchor).is_some_and(|epoch| self.group.is_closed(epoch));
         closed && self.move_anchor()
     }
 

@@ -103,16 +103,10 @@ impl Transaction<'_> {
         }
     }
 
-    /// Whether an epoch could be deleted for being closed, as far as the epoch itself is concerned.
-    pub(super) fn is_closed(&self, epoch: &HistoryEpoch) -> bool {
-        let after = self.group.options.close_after_ms;
-        epoch.settled_since.is_some_and(|since| self.now() >= since.saturating_add(after))
-    }
-
     /// Reports the newest epoch that is final with all its ancestors.
     pub(super) fn report_final(&mut self) {
         let history = &self.group.history;
-        let newest = history.newest_final(&self.group.state.head, &|epoch| self.is_closed(epoch));
+        let newest = history.newest_final(&self.group.state.head, &|epoch| self.group.is_closed(epoch));
         // The anchor is what comes back when nothing below it is final.
         let Some(newest) = newest.filter(|newest| *newest != history.anchor()).cloned() else { return };
         let is_news =
