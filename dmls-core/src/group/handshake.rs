@@ -12,10 +12,10 @@ use super::transaction::{Transaction, member};
 use super::waiting::Reason;
 use crate::codec::Bytes;
 use crate::epoch::{
-    CommitError, Entered, Epoch, InitSource, NoPsks, Opened, ProposalListError, PublicCommit,
+    CommitError, Entered, Epoch, InitSource, NoPsks, Opened, ProposalListError, PublicCommit, SentProposal,
 };
-use crate::framing::{Content, DmlsMeta, Proposal};
-use crate::history::{Blocked, Candidate, Child, HistoryEpoch, Member, Operation, Summary};
+use crate::framing::{Content, DmlsMeta, Proposal, Sender};
+use crate::history::{Blocked, Candidate, Child, Deed, HistoryEpoch, Member, Operation, Summary};
 use crate::schedule::{ChildInput, CommitId, EpochId, InitPprf, child_init_input};
 use crate::suite::{Secret, Suite};
 use crate::tree::LeafIndex;
@@ -212,7 +212,7 @@ impl Transaction<'_> {
             parent: parent.clone(),
             number: commit.context().epoch,
             committer: entry.summary.committer.clone(),
-            operations: entry.summary.operations.clone(),
+            operations: entry.summary.operations().cloned().collect(),
         });
         if let Err(error) =
             self.group.history.record_commit(&parent, id.clone(), entry, record, since.as_ref())
@@ -305,27 +305,41 @@ fn class(parent: &Epoch, commit: &PublicCommit) -> u8 {
 
 /// A commit in short. Those who are added are looked up in the child's tree, all others in the parent's.
 fn summary(parent: &Epoch, commit: &PublicCommit) -> Summary {
-    let of_parent = |leaf: LeafIndex| parent.leaf(leaf).map(|node| member(leaf, node));
-    let of_child = |leaf: LeafIndex| commit.child.tree().leaf(leaf).map(|node| member(leaf, node));
-    let mut operations: Vec<Operation> = Vec::new();
-    operations.extend(commit.removed.iter().filter_map(|r| of_parent(r.leaf)).map(Operation::Remove));
-    operations.extend(commit.updated.iter().filter_map(|leaf| of_parent(*leaf)).map(Operation::Update));
-    operations.extend(commit.added.iter().filter_map(|a| of_child(a.leaf)).map(Operation::Add));
-    if commit.context().extensions != parent.context().extensions {
-        operations.push(Operation::Context);
-    }
-    operations.extend(commit.list.psks.iter().map(|_| Operation::PreSharedKey));
     let unknown = || Member {
         leaf: commit.committer_leaf,
         credential: crate::tree::Credential::basic(Vec::new()),
         fingerprint: [0; 32],
     };
-    // A commit without operations refreshes its committer's keys.
+    let of_parent = |leaf: LeafIndex| parent.leaf(leaf).map(|node| member(leaf, node));
+    let of_child = |leaf: LeafIndex| commit.child.tree().leaf(leaf).map(|node| member(leaf, node));
     let committer = of_parent(commit.committer_leaf).unwrap_or_else(unknown);
-    if operations.is_empty() {
-        operations.push(Operation::Update(committer.clone()));
+    // Adds fill leaves in the order in which they are proposed (RFC 9420 12.1.1).
+    let mut added = commit.added.iter();
+    let deed = |sent: &SentProposal| {
+        let operation = match &sent.proposal {
+            Proposal::Remove(remove) => of_parent(remove.removed).map(Operation::Remove),
+            Proposal::Add(_) => added.next().and_then(|added| of_child(added.leaf)).map(Operation::Add),
+            Proposal::Update(_) => match sent.sender {
+                Sender::Member(leaf) => of_parent(leaf).map(Operation::Update),
+                _ => None,
+            },
+            Proposal::GroupContextExtensions(_) => Some(Operation::Context),
+            Proposal::PreSharedKey(_) => Some(Operation::PreSharedKey),
+            _ => None,
+        }?;
+        let author = match sent.sender {
+            Sender::Member(leaf) => of_parent(leaf),
+            _ => None,
+        };
+        Some(Deed { author: author.unwrap_or_else(|| committer.clone()), operation })
+    };
+    let mut deeds: Vec<Deed> = commit.proposals.iter().filter_map(deed).collect();
+    // A commit without operations refreshes its committer's keys.
+    if deeds.is_empty() {
+        deeds.push(Deed { author: committer.clone(), operation: Operation::Update(committer.clone()) });
     }
-    Summary { committer, operations }
+    let merge = commit.meta().and_then(|meta| meta.merge.clone());
+    Summary { committer, deeds, merge }
 }
 
 /// The leaves that a set of proposals removes; for who is not to commit them.

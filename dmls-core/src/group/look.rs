@@ -121,7 +121,7 @@ impl Group {
             commit: epoch.parent.as_ref().map(|(_, commit)| commit.clone()),
             number: epoch.number,
             committer: made_by.as_ref().map(|summary| summary.committer.clone()),
-            operations: made_by.map(|summary| summary.operations).unwrap_or_default(),
+            operations: made_by.map(|summary| summary.operations().cloned().collect()).unwrap_or_default(),
             members: epoch.electors.len(),
             on_head: self.history.is_on_path(id, &self.state.head),
             punctures: self.keys.get(id).map_or(0, |keys| keys.init.punctured_count()),

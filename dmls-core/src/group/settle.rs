@@ -167,8 +167,7 @@ impl Transaction<'_> {
         if let Some(epoch) = self.group.history.epoch_mut(id) {
             epoch.own.reported_lost = true;
         }
-        let operations =
-            summary.operations.into_iter().map(|operation| (summary.committer.clone(), operation));
+        let operations = summary.deeds.into_iter().map(|deed| (summary.committer.clone(), deed.operation));
         self.event(Event::BranchLost { tip: id.clone(), operations: operations.collect() });
     }
 

@@ -20,7 +20,7 @@ use thiserror::Error;
 
 pub use choice::{Before, Candidate, ChoiceKey, Decision, Head, RankedChild};
 pub use leaf_set::LeafSet;
-pub use summary::{Member, Operation, Summary};
+pub use summary::{Deed, Member, Operation, Summary};
 
 use crate::schedule::{CommitId, EpochId};
 use crate::tree::LeafIndex;

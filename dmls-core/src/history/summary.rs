@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::framing::Merge;
 use crate::tree::{Credential, LeafIndex};
 
 /// A member as the application sees it.
@@ -22,6 +23,13 @@ pub enum Operation {
     Add(Member),
     /// Somebody was removed.
     Remove(Member),
+    /// Somebody was removed and added again at its own request (DESIGN 4.4): for authorship the same member.
+    Rejoin {
+        /// The member as it was in the parent.
+        from: Member,
+        /// The member as it is in the child.
+        to: Member,
+    },
     /// Somebody refreshed its keys.
     Update(Member),
     /// The group's context extensions changed.
@@ -30,11 +38,29 @@ pub enum Operation {
     PreSharedKey,
 }
 
+/// An operation with whoever proposed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deed {
+    /// The proposer as a member of the parent; the committer, where the commit has the proposal by value.
+    pub author: Member,
+    /// What it does.
+    pub operation: Operation,
+}
+
 /// A commit in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Who committed.
     pub committer: Member,
     /// What the commit does, beyond refreshing the committer's keys.
-    pub operations: Vec<Operation>,
+    pub deeds: Vec<Deed>,
+    /// What it says that it merged, if it is a merge commit.
+    pub merge: Option<Merge>,
+}
+
+impl Summary {
+    /// What the commit does, whoever proposed it.
+    pub fn operations(&self) -> impl Iterator<Item = &Operation> {
+        self.deeds.iter().map(|deed| &deed.operation)
+    }
 }

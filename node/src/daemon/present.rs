@@ -32,6 +32,7 @@ pub(super) fn operation(operation: &Operation) -> String {
     match operation {
         Operation::Add(member) => format!("adds {}", who(member)),
         Operation::Remove(member) => format!("removes {}", who(member)),
+        Operation::Rejoin { to, .. } => format!("takes {} in again", who(to)),
         Operation::Update(member) => format!("refreshes {}", who(member)),
         Operation::Context => "changes the group context".into(),
         Operation::PreSharedKey => "mixes in a pre-shared key".into(),

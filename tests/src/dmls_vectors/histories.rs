@@ -59,7 +59,7 @@ fn child(item: &Value, parent: &HistoryEpoch) -> Result<(Child, Option<HistoryEp
             (Ok(epoch_id(makes, "epoch")?), Some(epoch))
         }
     };
-    let summary = Summary { committer: member, operations: Vec::new() };
+    let summary = Summary { committer: member, deeds: Vec::new(), merge: None };
     Ok((Child { committer, class: number_as(item, "class")?, summary, outcome }, epoch))
 }
 

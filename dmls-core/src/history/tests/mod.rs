@@ -106,7 +106,11 @@ fn child(by: u32, class: u8, outcome: Result<EpochId, Blocked>) -> Child {
     Child {
         committer: LeafIndex(by),
         class,
-        summary: Summary { committer, operations: vec![Operation::Context] },
+        summary: Summary {
+            deeds: vec![Deed { author: committer.clone(), operation: Operation::Context }],
+            committer,
+            merge: None,
+        },
         outcome,
     }
 }

@@ -56,7 +56,7 @@ fn child(by: u32, epoch: EpochId) -> Child {
     Child {
         committer: LeafIndex(by),
         class: 1,
-        summary: Summary { committer, operations: Vec::new() },
+        summary: Summary { committer, deeds: Vec::new(), merge: None },
         outcome: Ok(epoch),
     }
 }
