@@ -85,7 +85,7 @@ impl DeserializeBytes for Heads {
     }
 }
 
-fn bounded(len: usize, max: usize, what: &str) -> Result<(), TlsError> {
+pub(super) fn bounded(len: usize, max: usize, what: &str) -> Result<(), TlsError> {
     if len <= max { Ok(()) } else { Err(TlsError::DecodingError(format!("more than {max} {what}"))) }
 }
 

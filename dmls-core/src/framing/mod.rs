@@ -7,6 +7,7 @@ mod content;
 mod dmls;
 mod key_package;
 mod message;
+mod notice;
 mod private_message;
 mod proposal;
 mod public_message;
@@ -30,6 +31,7 @@ pub use key_package::{
     KeyPackage, KeyPackageBuilder, KeyPackageBundle, KeyPackageError, KeyPackagePolicy, LAST_RESORT_EXTENSION,
 };
 pub use message::{DmlsMessage, MlsMessage, MlsMessageBody};
+pub use notice::{ApplicationData, DmlsNotice, DmlsRejoin, MAX_NOTICE_KEY_PACKAGE, MAX_NOTICE_LEN};
 pub use private_message::{Padding, PrivateMessage, SenderData};
 pub use proposal::{
     Add, Commit, ExternalInit, GroupContextExtensions, PreSharedKey, Proposal, ProposalOrRef, ProposalRef,

@@ -263,3 +263,68 @@ fn key_packages_are_measured_by_every_rule() {
     assert_eq!(reference.len(), 32);
     assert_ne!(reference, unsigned.reference(suite()).unwrap());
 }
+
+/// What is inside `application_data`, encoded.
+fn application_data(payload: &[u8], notice: &[u8]) -> Vec<u8> {
+    let application = DmlsApplication { generation: 3, heads: Heads::default(), payload: payload.into() };
+    [encode(&application).unwrap(), notice.to_vec()].concat()
+}
+
+#[test]
+fn a_notice_follows_an_empty_payload_and_a_message_stays_what_it_was() {
+    let read = |bytes: &[u8]| decode::<ApplicationData>(bytes);
+    let plain = read(&application_data(b"hello", b"")).unwrap();
+    assert_eq!((plain.application.payload.as_slice(), plain.notice.as_ref()), (&b"hello"[..], None));
+    assert_eq!(encode(&plain).unwrap(), application_data(b"hello", b""));
+    // A message without a payload is a message.
+    assert_eq!(read(&application_data(b"", b"")).unwrap().notice, None);
+
+    for (notice, wire) in [
+        (DmlsNotice::Closed { winner: vec![7; 32].into() }, [&[1, 32][..], &[7; 32]].concat()),
+        (DmlsNotice::KeyPackage(vec![8, 9].into()), vec![2, 2, 8, 9]),
+        (DmlsNotice::Welcome(vec![8].into()), vec![3, 1, 8]),
+        (DmlsNotice::Unknown { notice_type: 200, contents: vec![1, 2, 3].into() }, vec![200, 1, 2, 3]),
+        (DmlsNotice::Unknown { notice_type: 0, contents: Bytes::default() }, vec![0]),
+    ] {
+        let data = ApplicationData::notice(3, Heads::default(), notice);
+        assert_eq!(encode(&data).unwrap(), application_data(b"", &wire));
+        assert_eq!(read(&application_data(b"", &wire)).unwrap(), data);
+        assert!(read(&application_data(b"x", &wire)).is_err());
+        let both = ApplicationData { application: plain.application.clone(), ..data };
+        assert!(encode(&both).is_err());
+    }
+}
+
+#[test]
+fn notices_are_bounded_and_strict() {
+    let read = |bytes: &[u8]| decode::<DmlsNotice>(bytes);
+    let sized = |notice: DmlsNotice| encode(&notice).map(|bytes| read(&bytes).is_ok());
+    assert!(read(&[]).is_err());
+    for truncated_or_trailing in [&[1][..], &[1, 2, 3], &[2, 0, 1], &[3, 1, 2, 3]] {
+        assert!(read(truncated_or_trailing).is_err(), "{truncated_or_trailing:?}");
+    }
+    let id = |len| DmlsNotice::Closed { winner: vec![1; len].into() };
+    assert_eq!((sized(id(MAX_ID_LEN)), sized(id(MAX_ID_LEN + 1))), (Ok(true), Ok(false)));
+    let key_package = |len| DmlsNotice::KeyPackage(vec![1; len].into());
+    let max = MAX_NOTICE_KEY_PACKAGE;
+    assert_eq!((sized(key_package(max)), sized(key_package(max + 1))), (Ok(true), Ok(false)));
+    let unknown = |len| DmlsNotice::Unknown { notice_type: 9, contents: vec![1; len].into() };
+    assert_eq!(sized(unknown(MAX_NOTICE_LEN - 1)), Ok(true));
+    assert!(sized(unknown(MAX_NOTICE_LEN)).is_err());
+    assert!(read(&[vec![9], vec![1; MAX_NOTICE_LEN]].concat()).is_err());
+}
+
+#[test]
+fn the_request_to_rejoin_is_a_leaf_extension() {
+    let request = DmlsRejoin { group_id: vec![1, 2].into(), number: 5 };
+    let extension = request.to_extension().unwrap();
+    assert_eq!(extension.extension_type.0, 0xfd03);
+    let read = |extension| DmlsRejoin::from_extensions(&Extensions(vec![extension]));
+    assert_eq!(read(extension.clone()), Ok(Some(request.clone())));
+    assert_eq!(DmlsRejoin::from_extensions(&Extensions::default()), Ok(None));
+    let mut cut = extension;
+    cut.extension_data = vec![2, 1].into();
+    assert!(read(cut).is_err());
+    let long = DmlsRejoin { group_id: vec![1; 1025].into(), ..request };
+    assert!(read(long.to_extension().unwrap()).is_err());
+}

@@ -22,6 +22,7 @@ mod client;
 mod handshake;
 mod load;
 mod look;
+mod notice;
 mod options;
 mod receive;
 mod records;

@@ -14,7 +14,7 @@ use super::waiting::{Reason, Waiting};
 use crate::codec::decode;
 use crate::epoch::{OpenError, Opened};
 use crate::framing::{
-    Content, ContentType, DmlsApplication, DmlsMessage, MlsMessageBody, Proposal, ProposalOrRef,
+    ApplicationData, Content, ContentType, DmlsMessage, MlsMessageBody, Proposal, ProposalOrRef,
 };
 use crate::schedule::{EpochId, RatchetError, Windows};
 
@@ -185,8 +185,8 @@ impl Transaction<'_> {
         let Content::Application(data) = &opened.content.content.content else {
             return Outcome::rejected("The message's content is of another type than it says.");
         };
-        let application: DmlsApplication = match decode(data.as_slice()) {
-            Ok(application) => application,
+        let ApplicationData { application, notice } = match decode(data.as_slice()) {
+            Ok(data) => data,
             Err(error) => return Outcome::rejected(error),
         };
         // The signature does not cover the key's generation: an insider may have encrypted an old message again.
@@ -207,6 +207,10 @@ impl Transaction<'_> {
         };
         self.group.keys.insert(epoch.clone(), Keys { epoch: Arc::new(next), init: Arc::clone(&keys.init) });
         self.evidence |= self.group.history.record_spoken(epoch, leaf).unwrap_or(false);
+        if let Some(notice) = notice {
+            self.notice(epoch, sender, notice);
+            return Outcome::Applied;
+        }
         if let Some(record) = self.group.history.epoch_mut(epoch) {
             record.messages += 1;
         }

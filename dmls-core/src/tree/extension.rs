@@ -97,6 +97,8 @@ code_point!(
         DMLS_PROFILE = 0xfd01,
         /// Epoch id and history for a joiner, in a GroupInfo (DESIGN 4.3).
         DMLS_EPOCH = 0xfd02,
+        /// The number of a request to rejoin, in a leaf (DESIGN 4.4).
+        DMLS_REJOIN = 0xfd03,
     }
 );
 
