@@ -4,6 +4,8 @@
 //! what follows from that. [`History::head`] is a pure function of this; it is the only place where a branch is
 //! chosen. Recording evidence in another order gives the same history.
 
+mod branches;
+mod carry;
 mod choice;
 mod evidence;
 mod finality;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use carry::{Carried, CarryKind, CarrySet, MergeCheck, Onto};
 pub use choice::{Before, Candidate, ChoiceKey, Decision, Head, RankedChild};
 pub use leaf_set::LeafSet;
 pub use summary::{Deed, Member, Operation, Summary};

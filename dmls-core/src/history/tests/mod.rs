@@ -1,5 +1,6 @@
 //! Synthetic histories: no keys, and ids are short words. A commit "a" makes the epoch "a".
 
+mod carry;
 mod finality;
 mod order;
 mod records;
