@@ -9,7 +9,10 @@
 
 pub mod dmls_vectors;
 mod insider;
+pub mod oracle;
+mod schedule;
 mod world;
 
 pub use insider::{Insider, contains, meta_of, stored_bytes, stored_records};
+pub use schedule::Schedule;
 pub use world::{Ordeal, Peer, Watch, World};

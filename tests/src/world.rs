@@ -15,6 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
 /// A client with its store, and what it has seen.
+#[derive(Clone)]
 pub struct Peer {
     /// Its identity.
     pub client: Client,
@@ -53,6 +54,7 @@ impl Peer {
 }
 
 /// A message on the network, with everybody who holds it.
+#[derive(Clone)]
 struct Sent {
     author: usize,
     bytes: Vec<u8>,
@@ -62,7 +64,7 @@ struct Sent {
 /// Sees each step before it is stored: whose it is, its store, and the step.
 pub type Watch = Box<dyn FnMut(usize, &MemoryStore, &Step)>;
 
-/// What each step has to go through.
+/// What each step has to go through. A clone has nobody who watches.
 #[derive(Default)]
 pub struct Ordeal {
     /// The store fails once at each step, which must change nothing; then the step is made again.
@@ -77,7 +79,14 @@ pub struct Ordeal {
     pub restarts: usize,
 }
 
+impl Clone for Ordeal {
+    fn clone(&self) -> Self {
+        Self { watch: None, ..*self }
+    }
+}
+
 /// All clients, the network, and the time.
+#[derive(Clone)]
 pub struct World {
     /// The clients.
     pub peers: Vec<Peer>,
@@ -358,7 +367,7 @@ impl World {
     }
 
     /// Messages that a client on the same side holds and this one has not seen: index and receiver.
-    fn deliverable(&self) -> Vec<(usize, usize)> {
+    pub fn deliverable(&self) -> Vec<(usize, usize)> {
         let mut found = Vec::new();
         for (index, sent) in self.sent.iter().enumerate() {
             for (to, peer) in self.peers.iter().enumerate() {

@@ -6,46 +6,13 @@ mod orders;
 mod removals;
 mod schedules;
 
-use dmls_core::group::{Event, Group};
-use dmls_core::schedule::EpochId;
+use dmls_core::group::Event;
 use dmls_tests::World;
-
-/// What members of one head must agree on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Print {
-    head: EpochId,
-    tree_hash: Vec<u8>,
-    epoch_authenticator: Vec<u8>,
-    members: Vec<[u8; 32]>,
-    exported: Vec<u8>,
-}
-
-fn print_of(group: &Group) -> Print {
-    let view = group.view().expect("a head");
-    let exported = group.exporter("test", b"context", 32).expect("an exporter secret");
-    Print {
-        head: view.head,
-        tree_hash: view.tree_hash.as_slice().to_vec(),
-        epoch_authenticator: view.epoch_authenticator.as_slice().to_vec(),
-        members: view.members.iter().map(|member| member.fingerprint).collect(),
-        exported: exported.as_slice().to_vec(),
-    }
-}
-
-fn fingerprint(world: &World, place: usize) -> Print {
-    print_of(world.peers[place].group())
-}
+use dmls_tests::oracle::{Print, assert_one_head, fingerprint, print_of};
 
 /// Schedules that a test runs: `DMLS_SCHEDULES`, else `default`.
 fn schedules(default: u64) -> u64 {
     std::env::var("DMLS_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
-fn assert_one_head(world: &World, places: &[usize]) {
-    let first = fingerprint(world, places[0]);
-    for place in places {
-        assert_eq!(fingerprint(world, *place), first, "member {place} differs from member {}", places[0]);
-    }
 }
 
 #[test]
