@@ -154,7 +154,7 @@ fn act(world: &mut World, by: usize, members: usize) {
 
 /// All orders of `0..n`, or as many random ones as `limit` says.
 fn orders(n: usize, limit: usize, seed: u64) -> Vec<Vec<usize>> {
-    let all: usize = (1..=n).product();
+    let all = (1..=n).fold(1_usize, |all, k| all.saturating_mul(k));
     if all > limit {
         let mut world = World::new(seed, 0);
         let mut order: Vec<usize> = (0..n).collect();
