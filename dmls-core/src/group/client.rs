@@ -348,6 +348,7 @@ fn first_group(id: GroupId, epoch: Epoch, dmls: DmlsSecrets, options: &GroupOpti
         keys: [(anchor, keys)].into(),
         log: rpds::RedBlackTreeMap::new_sync(),
         waiting: Default::default(),
+        gone: rpds::RedBlackTreeMap::new_sync(),
         welcomes: Default::default(),
     }
 }

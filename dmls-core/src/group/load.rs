@@ -169,7 +169,7 @@ impl Group {
         let mut waiting = WaitingRoom::default();
         for (place, value) in scan(store, Table::Waiting, id, only!(Value::Waiting))? {
             let id = place.try_into().map(MessageId).map_err(|_| wrong_table(Table::Waiting))?;
-            waiting.insert(id, value);
+            waiting.put(id, value);
         }
         let welcomes = scan(store, Table::Welcomes, id, only!(Value::Welcome))?;
         Ok(Some(Self {
@@ -180,6 +180,10 @@ impl Group {
             keys,
             log: load_log(store, id)?,
             waiting,
+            gone: scan(store, Table::Gone, id, only!(Value::Gone))?
+                .into_iter()
+                .map(|(place, gone)| (EpochId::from(place), gone))
+                .collect(),
             welcomes: welcomes.into_keys().map(Bytes::from).collect(),
             state,
         }))

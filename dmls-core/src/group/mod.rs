@@ -19,6 +19,7 @@
 mod act;
 mod authority;
 mod client;
+mod gone;
 mod handshake;
 mod load;
 mod look;
@@ -49,6 +50,7 @@ pub use act::ActionError;
 pub use client::{
     Client, ClientError, ClientRecord, JoinError, KeyPackageInfo, NewKeyPackage, inspect_key_package,
 };
+pub use gone::{Gone, Unreadable};
 pub use load::LoadError;
 pub use look::group_ids;
 pub use options::{GroupOptions, limits};
@@ -59,7 +61,7 @@ pub use state::{Place, State};
 pub use step::{Disposition, Effect, Event, Missing, Step};
 pub use store::{Changes, GroupId, Key, MemoryStore, MessageId, Store, StoreError, Table};
 pub use view::{ChildView, EpochView, ForkView, GroupView, HistoryView, Standing};
-pub use waiting::{Reason, Waiting};
+pub use waiting::{Reason, Source, Waiting};
 
 use crate::codec::Bytes;
 use crate::epoch::Epoch;
@@ -74,6 +76,14 @@ use waiting::WaitingRoom;
 pub enum Input<'a> {
     /// A message of the group, from whomever.
     Message(&'a [u8]),
+    /// The same, from a peer that the host can tell from others. Each has its own share of the room for messages that
+    /// cannot be processed yet.
+    From {
+        /// Who handed it over, which need not be who made it.
+        source: Source,
+        /// The message.
+        bytes: &'a [u8],
+    },
     /// Time has passed.
     Tick,
     /// A reconciliation with a peer has found nothing missing.
@@ -99,6 +109,8 @@ pub struct Group {
     /// The messages in the log with their epoch numbers.
     log: RedBlackTreeMapSync<MessageId, u64>,
     waiting: WaitingRoom,
+    /// Epochs that this client has deleted.
+    gone: RedBlackTreeMapSync<EpochId, Gone>,
     /// Key packages whose Welcome has not been delivered.
     welcomes: BTreeSet<Bytes>,
     state: State,
@@ -109,7 +121,8 @@ impl Group {
     pub fn handle(&self, input: Input<'_>, now_ms: u64, rng: &mut dyn CryptoRng) -> Step {
         let mut transaction = Transaction::new(self, now_ms, rng);
         let disposition = match input {
-            Input::Message(bytes) => Some(transaction.message(bytes)),
+            Input::Message(bytes) => Some(transaction.message(bytes, None)),
+            Input::From { source, bytes } => Some(transaction.message(bytes, Some(source))),
             Input::Tick => None,
             Input::Reconciled => {
                 transaction.reconciled();
@@ -121,9 +134,12 @@ impl Group {
             .unwrap_or_else(|error| self.unchanged(Disposition::Rejected { rule: error.to_string() }));
         match step.disposition {
             // Whoever sends garbage makes nobody write: time is taken on by the next step that does something.
-            Some(Disposition::Rejected { .. } | Disposition::Duplicate | Disposition::Expired)
-                if step.effects.is_empty() && self.differs_in_time_only(&step) =>
-            {
+            Some(
+                Disposition::Rejected { .. }
+                | Disposition::Duplicate
+                | Disposition::Expired { .. }
+                | Disposition::Pending { .. },
+            ) if step.effects.is_empty() && self.differs_in_time_only(&step) => {
                 Step { group: self.clone(), changes: Changes::default(), ..step }
             }
             _ => step,

@@ -84,6 +84,8 @@ pub mod limits {
     pub const QUARANTINED: usize = 64;
     /// Messages that wait for something.
     pub const WAITING: usize = 256;
+    /// Those of them that one peer has handed over.
+    pub const WAITING_OF_PEER: usize = 64;
     /// Their bytes.
     pub const WAITING_BYTES: usize = 1 << 20;
     /// Bytes of a handshake message beyond what its update path and its key packages take.
@@ -102,6 +104,8 @@ pub mod limits {
     pub const PROPOSALS_OF_MEMBER: usize = 16;
     /// How many generations back an application key is kept while this client is catching up.
     pub const CATCHING_UP_BACK: u32 = 2048;
+    /// Deleted epochs that are remembered by name.
+    pub const GONE: usize = 1024;
     /// How many epoch numbers below the anchor the log reaches.
     pub const LOG_DEPTH: u64 = 1024;
 }

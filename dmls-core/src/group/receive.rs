@@ -5,12 +5,13 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::Keys;
+use super::gone::Unreadable;
 use super::options::{limits, windows};
 use super::retry::disposition;
 use super::step::{Disposition, Event, Missing};
 use super::store::MessageId;
 use super::transaction::Transaction;
-use super::waiting::{Reason, Waiting};
+use super::waiting::{Reason, Source, Waiting};
 use crate::codec::decode;
 use crate::epoch::{OpenError, Opened};
 use crate::framing::{
@@ -19,6 +20,12 @@ use crate::framing::{
 use crate::schedule::{EpochId, RatchetError, Windows};
 
 const TOO_LARGE: &str = "The message is larger than its contents may be.";
+
+/// When a message came, and from whom.
+pub(super) struct Arrival {
+    pub(super) since_ms: u64,
+    pub(super) source: Option<Source>,
+}
 
 /// What became of a message, before it is stored accordingly.
 pub(super) enum Outcome {
@@ -30,8 +37,8 @@ pub(super) enum Outcome {
     Wait(Reason),
     /// It breaks a rule.
     Rejected(String),
-    /// It is too old.
-    Expired,
+    /// It cannot be read by this client.
+    Expired(Unreadable),
 }
 
 impl Outcome {
@@ -42,7 +49,7 @@ impl Outcome {
 
 impl Transaction<'_> {
     /// Takes a message from outside.
-    pub(super) fn message(&mut self, bytes: &[u8]) -> Disposition {
+    pub(super) fn message(&mut self, bytes: &[u8], source: Option<Source>) -> Disposition {
         let id = MessageId(Sha256::digest(bytes).into());
         if self.group.log.contains_key(&id) {
             return Disposition::Duplicate;
@@ -50,13 +57,13 @@ impl Transaction<'_> {
         if let Some(waiting) = self.group.waiting.get(&id) {
             return disposition(&waiting.reason);
         }
-        let disposition = self.take(id, bytes, self.now());
+        let disposition = self.take(id, bytes, &Arrival { since_ms: self.now(), source });
         self.retry_waiting();
         disposition
     }
 
-    /// Processes a message that came at `since_ms`, and keeps it as its outcome says.
-    pub(super) fn take(&mut self, id: MessageId, bytes: &[u8], since_ms: u64) -> Disposition {
+    /// Processes a message, and keeps it as its outcome says.
+    pub(super) fn take(&mut self, id: MessageId, bytes: &[u8], arrival: &Arrival) -> Disposition {
         let message = match self.decode(bytes) {
             Ok(message) => message,
             Err(rule) => return Disposition::Rejected { rule },
@@ -70,10 +77,11 @@ impl Transaction<'_> {
             }
             Outcome::Duplicate => Disposition::Duplicate,
             Outcome::Rejected(rule) => Disposition::Rejected { rule },
-            Outcome::Expired => Disposition::Expired,
+            Outcome::Expired(reason) => Disposition::Expired { reason },
             Outcome::Wait(reason) => {
                 let answer = disposition(&reason);
-                self.keep_waiting(id, Waiting { bytes: bytes.into(), reason, since_ms });
+                let Arrival { since_ms, source } = *arrival;
+                self.keep_waiting(id, Waiting { bytes: bytes.into(), reason, since_ms, source });
                 answer
             }
         }
@@ -134,17 +142,14 @@ impl Transaction<'_> {
     fn route(&mut self, message: &DmlsMessage, order: u64) -> Outcome {
         let epoch = EpochId(message.dmls_epoch.clone());
         let Some(record) = self.group.history.epoch(&epoch) else {
-            let anchor = self.group.history.epoch(self.group.history.anchor());
-            return match anchor {
-                // Deleted, from before joining, or beside the anchor on a branch that is gone.
-                Some(anchor) if order <= anchor.number => Outcome::Expired,
-                _ => Outcome::Wait(Reason::Missing(Missing::Epoch(epoch))),
-            };
+            return self.unknown_epoch(epoch, order);
         };
         if record.number != order {
             return Outcome::rejected("The message names an epoch id and an epoch number that differ.");
         }
-        let Some(keys) = self.group.keys.get(&epoch).cloned() else { return Outcome::Expired };
+        let Some(keys) = self.group.keys.get(&epoch).cloned() else {
+            return Outcome::Expired(Unreadable::Retention);
+        };
         let MlsMessageBody::Private(private) = &message.message.body else {
             return Outcome::rejected("A DMLS group takes private messages only.");
         };
@@ -166,7 +171,9 @@ impl Transaction<'_> {
                     Err(error) => Outcome::rejected(error),
                 }
             }
-            Err(OpenError::Ratchet(RatchetError::TooOld(_) | RatchetError::Deleted)) => Outcome::Expired,
+            Err(OpenError::Ratchet(RatchetError::TooOld(_) | RatchetError::Deleted)) => {
+                Outcome::Expired(Unreadable::Key)
+            }
             Err(error) => Outcome::rejected(error),
         }
     }

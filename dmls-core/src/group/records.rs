@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::client::ClientRecord;
+use super::gone::Gone;
 use super::state::State;
 use super::store::Table;
 use super::waiting::Waiting;
@@ -41,6 +42,8 @@ pub enum Value {
     Waiting(Waiting),
     /// A Welcome that has not been delivered.
     Welcome(Bytes),
+    /// An epoch that is gone.
+    Gone(Gone),
 }
 
 impl Value {
@@ -59,6 +62,7 @@ impl Value {
             Self::Log(_) => Table::Log,
             Self::Waiting(_) => Table::Waiting,
             Self::Welcome(_) => Table::Welcomes,
+            Self::Gone(_) => Table::Gone,
         }
     }
 }

@@ -47,8 +47,11 @@ impl Transaction<'_> {
     /// Deletes the keys of the epochs among `ids` that are no longer part of the history.
     fn forget(&mut self, ids: Vec<EpochId>) {
         for id in ids {
-            if self.group.history.epoch(&id).is_none() && self.group.keys.remove(&id).is_some() {
+            if self.group.history.epoch(&id).is_none()
+                && let Some(keys) = self.group.keys.remove(&id)
+            {
                 self.group.state.votes_due.remove(&id);
+                self.remember_gone(&id, keys.epoch.context().epoch);
                 self.event(Event::Deleted { epoch: id });
             }
         }

@@ -31,7 +31,7 @@ impl Transaction<'_> {
         while std::mem::take(&mut self.news) {
             while let Some(id) = self.next_ready(&stuck) {
                 let Some(waiting) = self.stop_waiting(&id) else { break };
-                self.take(id, waiting.bytes.as_slice(), waiting.since_ms);
+                self.take(id, waiting.bytes.as_slice(), &waiting.arrival());
                 if self.group.waiting.get(&id).is_some_and(|again| again.reason == waiting.reason) {
                     stuck.insert(id);
                 }
@@ -59,7 +59,9 @@ impl Transaction<'_> {
             self.group.keys.get(&EpochId(message.dmls_epoch))
         };
         match &waiting.reason {
-            Reason::Missing(Missing::Epoch(epoch)) => self.group.history.epoch(epoch).is_some(),
+            Reason::Missing(Missing::Epoch(epoch) | Missing::Branch { epoch, .. }) => {
+                self.group.history.epoch(epoch).is_some()
+            }
             Reason::Missing(Missing::Proposal(reference)) => {
                 keys().is_none_or(|keys| keys.epoch.proposals().contains_key(&ProposalRef(reference.clone())))
             }
@@ -87,20 +89,23 @@ impl Transaction<'_> {
     pub(super) fn release(&mut self, commit: CommitId, id: &MessageId) {
         if let Some(waiting) = self.stop_waiting(id) {
             self.released = Some(commit);
-            self.take(*id, waiting.bytes.as_slice(), waiting.since_ms);
+            self.take(*id, waiting.bytes.as_slice(), &waiting.arrival());
             self.released = None;
         }
     }
 
-    /// Stores a message that waits; whoever it pushes out can be fetched again.
+    /// Stores a message that waits. Whatever it pushes out, and itself where its source has no room left, can be
+    /// fetched again.
     pub(super) fn keep_waiting(&mut self, id: MessageId, waiting: Waiting) {
         let key = |id: &MessageId, group| Key::named(Table::Waiting, group, &id.0);
         let parent = match &waiting.reason {
             Reason::Quarantined { parent, .. } => Some(parent.clone()),
             Reason::Missing(_) => None,
         };
-        self.changes.put(key(&id, &self.group.id), Value::Waiting(waiting.clone()));
-        for evicted in self.group.waiting.insert(id, waiting) {
+        let record = Value::Waiting(waiting.clone());
+        let Some(evicted) = self.group.waiting.insert(id, waiting) else { return };
+        self.changes.put(key(&id, &self.group.id), record);
+        for evicted in evicted {
             self.changes.delete(key(&evicted, &self.group.id));
         }
         parent.iter().for_each(|parent| self.bound_quarantine(parent));

@@ -52,6 +52,8 @@ pub struct State {
     pub(super) leaving: bool,
     /// Messages of epochs below this number are neither kept nor wanted.
     pub(super) floor: u64,
+    /// MLS epoch number of the epoch in which this client came in.
+    pub(super) joined: u64,
 }
 
 impl State {
@@ -71,6 +73,7 @@ impl State {
             committed_at: 0,
             leaving: false,
             floor,
+            joined: floor,
         }
     }
 

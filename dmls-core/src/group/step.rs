@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Group;
+use super::gone::Unreadable;
 use super::store::{Changes, MessageId, Store, StoreError};
 use crate::codec::Bytes;
 use crate::history::{Member, Operation};
@@ -80,8 +81,11 @@ pub enum Disposition {
         /// The rule that it breaks, as a sentence.
         rule: String,
     },
-    /// It belongs to an epoch that this node has deleted.
-    Expired,
+    /// This client cannot read it, and never will with what it has stored.
+    Expired {
+        /// Why not.
+        reason: Unreadable,
+    },
     /// It is stored, and its turn comes later: too many others compete with it (DESIGN 4.7).
     Quarantined,
 }
@@ -91,6 +95,14 @@ pub enum Disposition {
 pub enum Missing {
     /// An epoch that this node does not know.
     Epoch(EpochId),
+    /// The same, while the decided branch goes through a commit that this client cannot enter: most likely the epoch
+    /// is below that.
+    Branch {
+        /// The epoch.
+        epoch: EpochId,
+        /// The commit that cannot be entered.
+        commit: CommitId,
+    },
     /// A proposal that a commit names by reference.
     Proposal(Bytes),
     /// A commit that names this proposal, by reference: its sender has as many others waiting as it may have.

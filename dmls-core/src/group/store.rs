@@ -48,11 +48,13 @@ pub enum Table {
     Waiting,
     /// Welcomes that have not been delivered yet, by group and key package reference.
     Welcomes,
+    /// Epochs that this client has deleted, by group and epoch.
+    Gone,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Client,
         Self::KeyPackages,
         Self::Groups,
@@ -65,6 +67,7 @@ impl Table {
         Self::Log,
         Self::Waiting,
         Self::Welcomes,
+        Self::Gone,
     ];
 
     /// The table's name: lower case, stable.
@@ -82,6 +85,7 @@ impl Table {
             Self::Log => "log",
             Self::Waiting => "waiting",
             Self::Welcomes => "welcomes",
+            Self::Gone => "gone",
         }
     }
 

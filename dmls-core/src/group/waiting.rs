@@ -1,10 +1,14 @@
 //! Messages that cannot be processed yet: bounded, stored, and taken up again when what they miss has come
 //! (DESIGN 4.7).
 
+use std::collections::BTreeMap;
+
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::options::limits;
+use super::receive::Arrival;
 use super::step::Missing;
 use super::store::MessageId;
 use crate::codec::Bytes;
@@ -29,6 +33,17 @@ pub enum Reason {
     },
 }
 
+/// An opaque name of whoever handed a message over, for example a hash of a peer's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Source(pub [u8; 32]);
+
+impl Source {
+    /// The source that a host knows by these bytes.
+    pub fn of(name: &[u8]) -> Self {
+        Self(Sha256::digest(name).into())
+    }
+}
+
 /// A message that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
@@ -38,11 +53,17 @@ pub struct Waiting {
     pub reason: Reason,
     /// When it came; Unix milliseconds.
     pub since_ms: u64,
+    /// Who handed it over, if the host said so.
+    pub source: Option<Source>,
 }
 
 impl Waiting {
     fn is_missing(&self) -> bool {
         matches!(self.reason, Reason::Missing(_))
+    }
+
+    pub(super) fn arrival(&self) -> Arrival {
+        Arrival { since_ms: self.since_ms, source: self.source }
     }
 }
 
@@ -75,24 +96,53 @@ impl WaitingRoom {
         self.messages.iter()
     }
 
-    /// Puts a message in. Whoever has missed something for longest goes when there is no room.
-    pub(super) fn insert(&mut self, id: MessageId, waiting: Waiting) -> Vec<MessageId> {
-        self.remove(&id);
-        if waiting.is_missing() {
-            self.missing += 1;
-            self.missing_bytes += waiting.bytes.len();
+    /// Puts a message in, and says which others had to go for it. None: its source has as much here as it may have,
+    /// and nothing has changed.
+    pub(super) fn insert(&mut self, id: MessageId, waiting: Waiting) -> Option<Vec<MessageId>> {
+        let before = self.clone();
+        let source = waiting.source;
+        self.put(id, waiting);
+        let of_source = || self.messages.values().filter(|w| w.is_missing() && w.source == source).count();
+        if source.is_some() && of_source() > limits::WAITING_OF_PEER {
+            *self = before;
+            return None;
         }
-        self.messages.insert_mut(id, waiting);
         let mut evicted = Vec::new();
         while self.missing > limits::WAITING || self.missing_bytes > limits::WAITING_BYTES {
-            let others = self.messages.iter().filter(|(other, w)| **other != id && w.is_missing());
+            let largest = self.largest_source();
+            if source.is_some() && largest == source {
+                *self = before;
+                return None;
+            }
+            let of_largest = |w: &Waiting| w.is_missing() && w.source == largest;
+            let others = self.messages.iter().filter(|(other, w)| **other != id && of_largest(w));
             let oldest = others.min_by_key(|(_, w)| w.since_ms).map(|(oldest, _)| *oldest);
             // A message that is larger than the room by itself does not stay either.
             let oldest = oldest.unwrap_or(id);
             self.remove(&oldest);
             evicted.push(oldest);
         }
-        evicted
+        Some(evicted)
+    }
+
+    /// Takes a message in whatever room there is: one that was there before.
+    pub(super) fn put(&mut self, id: MessageId, waiting: Waiting) {
+        self.remove(&id);
+        if waiting.is_missing() {
+            self.missing += 1;
+            self.missing_bytes += waiting.bytes.len();
+        }
+        self.messages.insert_mut(id, waiting);
+    }
+
+    /// Whoever takes up most of what is short: whoever fills the room makes room.
+    fn largest_source(&self) -> Option<Source> {
+        let mut taken: BTreeMap<Option<Source>, usize> = BTreeMap::new();
+        let by_bytes = self.missing_bytes > limits::WAITING_BYTES;
+        for waiting in self.messages.values().filter(|w| w.is_missing()) {
+            *taken.entry(waiting.source).or_default() += if by_bytes { waiting.bytes.len() } else { 1 };
+        }
+        taken.into_iter().max_by_key(|(_, taken)| *taken).and_then(|(source, _)| source)
     }
 
     pub(super) fn remove(&mut self, id: &MessageId) -> Option<Waiting> {

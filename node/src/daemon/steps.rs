@@ -1,7 +1,7 @@
 //! Taking a step: store it with the node's own records in one write, then move memory on, then act.
 
 use dmls_core::group::{Changes, Disposition, Effect, Event, Group, GroupId, Input, Step, StoreError};
-use dmls_core::group::{Key, Table};
+use dmls_core::group::{Key, Source, Table};
 use dmls_gossip::{MessageId, PeerId, Topic, Verdict};
 
 use super::engine::{Engine, now_ms, rng};
@@ -188,7 +188,8 @@ impl Engine {
             self.parts.outbound.report(topic, id, source, Verdict::Ignore);
             return;
         };
-        let step = group.handle(Input::Message(bytes), now_ms(), &mut rng());
+        let input = Input::From { source: Source::of(&source.to_bytes()), bytes };
+        let step = group.handle(input, now_ms(), &mut rng());
         match self.commit(step, Extra::default()) {
             Ok(taken) => {
                 let verdict = self.judge(&group_id, &id, taken.disposition.as_ref());
@@ -216,7 +217,7 @@ impl Engine {
                 Verdict::Reject
             }
             // The duplicate is another encryption of what is here; so the id is not in the log.
-            Some(Disposition::Expired | Disposition::Duplicate) => Verdict::Ignore,
+            Some(Disposition::Expired { .. } | Disposition::Duplicate) => Verdict::Ignore,
             // There was no room for it to wait, or it has been dropped since: it may be of use later.
             Some(Disposition::Applied | Disposition::Pending { .. } | Disposition::Quarantined) | None => {
                 return Verdict::Ignore;

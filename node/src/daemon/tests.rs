@@ -8,7 +8,7 @@ use dmls_core::codec::Bytes;
 use dmls_core::framing::DmlsProfile;
 use dmls_core::group::{
     Changes, Client, Effect, Group, GroupId, GroupOptions, Key, MemoryStore, MessageId, Missing, Reason,
-    Store, Table, Value, Waiting,
+    Store, Table, Unreadable, Value, Waiting,
 };
 use dmls_core::schedule::EpochId;
 use dmls_core::suite::CipherSuite;
@@ -153,7 +153,7 @@ fn what_is_of_no_use_is_remembered_over_restarts_up_to_a_bound() {
     assert!(!world.log.has(&topic, &refused).unwrap());
     // An expired message: of epoch 0, which another has made under the same name.
     let expired = dmls_gossip::MessageId([3; 32]);
-    let disposition = dmls_core::group::Disposition::Expired;
+    let disposition = dmls_core::group::Disposition::Expired { reason: Unreadable::BeforeJoining };
     assert_eq!(world.engine.judge(&group, &expired, Some(&disposition)), dmls_gossip::Verdict::Ignore);
     let world = world.restarted();
     assert!(world.log.unwanted(&topic, &refused).unwrap() && world.log.unwanted(&topic, &expired).unwrap());
@@ -236,6 +236,7 @@ fn waiting_records_are_of_the_layout_that_is_served() {
         bytes: Bytes::from(b"not a message".to_vec()),
         reason: Reason::Missing(Missing::Proposal(Bytes::from(vec![1]))),
         since_ms: 0,
+        source: None,
     };
     let mut changes = Changes::default();
     changes.put(Key::named(Table::Waiting, &group, &id.0), Value::Waiting(waiting));

@@ -4,7 +4,7 @@ use dmls_core::codec::encode;
 use dmls_core::framing::{
     Commit, Content, DmlsApplication, DmlsMeta, ExternalInit, Merge, Proposal, ProposalOrRef, Remove, Sender,
 };
-use dmls_core::group::{Disposition, Event, Missing};
+use dmls_core::group::{Disposition, Event, Missing, Unreadable};
 use dmls_core::tree::LeafIndex;
 use dmls_tests::{Insider, World, meta_of, stored_records};
 use rand_chacha::ChaCha20Rng;
@@ -229,7 +229,7 @@ fn application_windows_hold() {
         world.peers[2].group().view().expect("a view").waiting == 0,
         "1001 was taken up when it came in reach"
     );
-    assert_eq!(world.inject(2, &late), Disposition::Expired);
+    assert_eq!(world.inject(2, &late), Disposition::Expired { reason: Unreadable::Key });
     let delivered = world.peers[2].messages().len();
     assert_eq!(delivered, 2);
     // Catching up, nothing is given up.
@@ -239,7 +239,7 @@ fn application_windows_hold() {
         assert_eq!(world.inject(2, bytes), Disposition::Applied);
     }
     world.spread();
-    assert_eq!(world.inject(2, &send(1699)), Disposition::Expired);
+    assert_eq!(world.inject(2, &send(1699)), Disposition::Expired { reason: Unreadable::Key });
     assert_eq!(world.inject(2, &send(1701)), Disposition::Applied);
 }
 

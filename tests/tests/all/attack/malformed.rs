@@ -2,7 +2,7 @@
 
 use dmls_core::codec::{decode, encode};
 use dmls_core::framing::{DmlsMessage, MlsMessage, MlsMessageBody, PublicMessage};
-use dmls_core::group::{Disposition, Group, Input, Missing, Table};
+use dmls_core::group::{Disposition, Group, Input, Missing, Table, Unreadable};
 use dmls_tests::{World, stored_records};
 
 use super::in_head;
@@ -71,7 +71,7 @@ fn every_flipped_byte_is_refused_and_the_honest_copy_applies() {
                 Disposition::Rejected { rule } => rule,
                 // The epoch id in the header is no more than a hint, and so is the epoch number beside it.
                 Disposition::Pending { missing: Missing::Epoch(_) } => "pending".into(),
-                Disposition::Expired => "expired".into(),
+                Disposition::Expired { reason } => format!("expired: {reason}"),
                 other => panic!("byte {place} of a {what}: {other:?}"),
             };
             *refusals.entry(said).or_default() += 1;
@@ -115,7 +115,7 @@ fn messages_of_another_group_or_epoch_are_refused() {
         message.dmls_epoch = vec![7; 32].into();
         private(message).epoch = 0;
     });
-    assert_eq!(refuse(&mut world, &gone), Disposition::Expired);
+    assert_eq!(refuse(&mut world, &gone), Disposition::Expired { reason: Unreadable::BeforeJoining });
     // The header of a real epoch on another epoch's message: it does not open there.
     world.spread();
     world.refresh(1);

@@ -1,6 +1,6 @@
 //! Removals and leaving, on winning and on losing branches.
 
-use dmls_core::group::{Disposition, Event, Place, Standing};
+use dmls_core::group::{Disposition, Event, Place, Standing, Unreadable};
 use dmls_core::history::Operation;
 use dmls_tests::World;
 
@@ -180,7 +180,7 @@ fn late_messages_after_closing_are_expired() {
     world.refresh(1);
     world.run(16 * 60_000);
     let bytes = world.bytes(late).to_vec();
-    assert_eq!(world.inject(2, &bytes), Disposition::Expired);
+    assert_eq!(world.inject(2, &bytes), Disposition::Expired { reason: Unreadable::Retention });
     assert!(world.peers[2].messages().is_empty());
     assert_eq!(world.peers[1].messages().len(), 1);
 }
