@@ -94,6 +94,7 @@ impl PublicState {
                 let node = &add.key_package.leaf_node;
                 node.check_own_extensions()
                     .and_then(|()| node.check_own_credential())
+                    .and_then(|()| node.check_credential_key(self.is_dmls()))
                     .map_err(CommitError::ProposedLeaf)?;
                 if policy.accept_member(node) { Ok(()) } else { Err(CommitError::MemberRefused) }
             }
@@ -103,6 +104,7 @@ impl PublicState {
                 node.check_source(LeafSourceKind::Update)
                     .and_then(|()| node.check_own_extensions())
                     .and_then(|()| node.check_own_credential())
+                    .and_then(|()| node.check_credential_key(self.is_dmls()))
                     .and_then(|()| node.check_encryption_key(self.suite))
                     .and_then(|()| node.check_signature(self.suite, Some(position), self.strictness()))
                     .map_err(|error| CommitError::UpdateLeaf { leaf, error })?;

@@ -24,16 +24,19 @@ use crate::history::{History, HistoryEpoch, LeafSet};
 use crate::schedule::DmlsSecrets;
 use crate::suite::{CipherSuite, CryptoError, SignaturePrivateKey, Suite};
 use crate::tree::{
-    Capabilities, Credential, CredentialType, ExtensionType, Extensions, LeafTemplate, Lifetime,
-    ProposalType, ProtocolVersion, RequiredCapabilities,
+    Capabilities, CertificateParts, Credential, CredentialError, CredentialType, ExtensionType, Extensions,
+    LeafTemplate, Lifetime, ProposalType, ProtocolVersion, RequiredCapabilities,
 };
 
 /// Why a client could not be made, or a group not begun.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ClientError {
-    /// The name is empty or too long.
-    #[error("A name has 1 to 64 bytes.")]
+    /// The name is empty, too long or no text.
+    #[error("A name is 1 to 64 bytes of UTF-8.")]
     BadIdentity,
+    /// The credential is not one of the signature key.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// A cryptographic operation failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
@@ -137,31 +140,40 @@ fn capabilities() -> Capabilities {
         cipher_suites: CipherSuite::supported().collect(),
         extensions: vec![ExtensionType::DMLS_PROFILE],
         proposals: vec![ProposalType::DMLS_META],
-        credentials: vec![CredentialType::BASIC],
+        credentials: vec![CredentialType::BASIC, CredentialType::X509],
     }
 }
 
 impl Client {
-    /// Makes an identity. `identity` is its name: 1 to 64 bytes.
+    /// Makes a self-certifying identity with a new key. `name` is what it is called: 1 to 64 bytes of UTF-8. Others may
+    /// have the same.
     ///
     /// # Errors
     /// [`ClientError`].
     pub fn new(
         suite: CipherSuite,
-        identity: &[u8],
+        name: &[u8],
         rng: &mut dyn CryptoRng,
     ) -> Result<(Self, Changes), ClientError> {
-        if identity.is_empty() || identity.len() > 64 {
-            return Err(ClientError::BadIdentity);
-        }
+        let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
         let (signature_private, public) = suite.suite()?.signature().generate(rng);
+        let credential = name.and_then(|name| Credential::self_certifying(&public, name));
+        Self::with_credential(suite, credential.ok_or(ClientError::BadIdentity)?, signature_private)
+    }
+
+    /// An identity that somebody else certifies, with the private key that belongs to it.
+    ///
+    /// # Errors
+    /// [`ClientError::Credential`] if the credential says itself that it is not one of the key; [`ClientError::Crypto`].
+    pub fn with_credential(
+        suite: CipherSuite,
+        credential: Credential,
+        signature_private: SignaturePrivateKey,
+    ) -> Result<(Self, Changes), ClientError> {
+        let public = suite.suite()?.signature().public_key(&signature_private)?;
+        credential.check_key(&public)?;
         let fingerprint = Sha256::digest(public.as_slice()).into();
-        let record = ClientRecord {
-            suite,
-            credential: Credential::basic(identity.to_vec()),
-            signature_private,
-            fingerprint,
-        };
+        let record = ClientRecord { suite, credential, signature_private, fingerprint };
         let mut changes = Changes::default();
         changes.put(Key::client(), Value::Client(record.clone()));
         Ok((Self { record, suite: suite.suite()? }, changes))
@@ -183,12 +195,24 @@ impl Client {
         }
     }
 
-    /// The name.
+    /// The name, as it was given: not fit to be shown ([`Credential::display_name`] is). Empty if there is none.
     pub fn identity(&self) -> &[u8] {
         match &self.record.credential {
-            Credential::Basic { identity } => identity.as_slice(),
-            Credential::X509 { .. } => b"",
+            Credential::Basic { identity } => match self.record.credential.self_certified() {
+                Ok(Some(parts)) => parts.name.as_bytes(),
+                Ok(None) | Err(_) => identity.as_slice(),
+            },
+            Credential::X509 { certificates } => {
+                let parts =
+                    certificates.first().and_then(|first| CertificateParts::of(first.as_slice()).ok());
+                parts.and_then(|parts| parts.common_name()).unwrap_or_default()
+            }
         }
+    }
+
+    /// The credential, by which admins are listed.
+    pub fn credential(&self) -> &Credential {
+        &self.record.credential
     }
 
     /// SHA-256 of the signature public key: what people compare.

@@ -1,6 +1,8 @@
-//! The rules for one leaf (RFC 9420 7.2, 7.3), a function each. None asks who the credential stands for.
+//! The rules for one leaf (RFC 9420 7.2, 7.3), a function each. None asks who the credential stands for, only
+//! whether it can be one of the leaf's key.
 
-use super::extension::Extensions;
+use super::credential::Credential;
+use super::extension::{ExtensionType, Extensions};
 use super::leaf_error::LeafNodeError as E;
 use super::leaf_node::{LeafNode, LeafNodeSource, LeafPosition, LeafSourceKind};
 use super::math::LeafIndex;
@@ -108,6 +110,18 @@ impl LeafNode {
         }
     }
 
+    /// The credential fits the leaf's signature key: certificates always (RFC 9420 5.3), self-certifying identities in a
+    /// DMLS group. In others an identity is the application's alone.
+    ///
+    /// # Errors
+    /// [`LeafNodeError::CredentialKey`](E::CredentialKey).
+    pub fn check_credential_key(&self, is_dmls: bool) -> Result<(), E> {
+        match &self.credential {
+            Credential::Basic { .. } if !is_dmls => Ok(()),
+            credential => credential.check_key(&self.signature_key).map_err(E::CredentialKey),
+        }
+    }
+
     /// The leaf supports every extension of a GroupContext (RFC 9420 12.1.7, 13).
     ///
     /// # Errors
@@ -152,6 +166,7 @@ impl LeafNode {
         self.check_lifetime(rules.now_seconds)?;
         self.check_own_extensions()?;
         self.check_own_credential()?;
+        self.check_credential_key(rules.group_extensions.get(ExtensionType::DMLS_PROFILE).is_some())?;
         self.check_required_capabilities(rules.group_extensions)?;
         self.check_group_extensions(rules.group_extensions)?;
         self.check_encryption_key(suite)?;

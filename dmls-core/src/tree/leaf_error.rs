@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::credential::CredentialError;
 use super::extension::{CredentialType, ExtensionType, ProposalType};
 use super::leaf_node::LeafSourceKind;
 use super::math::LeafIndex;
@@ -40,6 +41,9 @@ pub enum LeafNodeError {
     /// The leaf has a credential that its capabilities do not list.
     #[error("The leaf's capabilities do not list its credential type {0:?}.")]
     CredentialNotListed(CredentialType),
+    /// The credential is not one of the leaf's signature key.
+    #[error("The leaf's credential does not fit its signature key: {0}")]
+    CredentialKey(CredentialError),
     /// The group has an extension that the leaf's capabilities do not list.
     #[error("The leaf does not support the group's extension type {0:?}.")]
     GroupExtensionUnsupported(ExtensionType),

@@ -5,8 +5,8 @@
 //! leaves and trees with an error each ([`LeafNodeError`], [`TreeError`]), and the paths by which members refresh keys.
 //!
 //! **What it never does.** It knows no epochs, proposals or messages, stores nothing, and trusts no tree that it is
-//! given: [`RatchetTree::from_nodes`] judges the shape alone, [`RatchetTree::validate`] the rest. Who a credential stands
-//! for is the application's to say.
+//! given: [`RatchetTree::from_nodes`] judges the shape alone, [`RatchetTree::validate`] the rest. That a credential is one
+//! of its leaf's key is judged here as far as it says so itself; who it stands for is the application's to say.
 //!
 //! **How to drive it.** A committer applies the proposals ([`RatchetTree::add_leaf`] and its siblings), draws a path
 //! ([`RatchetTree::draw_path`]), makes the provisional GroupContext with the hash of the tree that the path leads to, and
@@ -14,6 +14,7 @@
 //! ([`RatchetTree::apply_path`]) and opens it ([`RatchetTree::decrypt_path`]); a joiner goes on from the path secret in
 //! its Welcome ([`RatchetTree::derive_from_path_secret`]). Private keys are found by public key ([`PrivateKeys`]).
 
+mod certificate;
 mod credential;
 mod error;
 mod extension;
@@ -31,7 +32,8 @@ mod treekem;
 mod update_path;
 mod validate;
 
-pub use credential::Credential;
+pub use certificate::{CertificateParts, MalformedCertificate};
+pub use credential::{Credential, CredentialError, SelfCertified};
 pub use error::TreeError;
 pub use extension::{
     CredentialType, Extension, ExtensionType, Extensions, ExternalSender, ProposalType, ProtocolVersion,

@@ -232,7 +232,7 @@ impl Node {
                 let hint = "Compare fingerprints with its owner, and ask for a new ticket.";
                 return Err(Failure::new(ErrorCode::Refused, text).hint(hint));
             }
-            added.push(present::name_of(&info.credential));
+            added.push(info.credential.display_name());
             contacts.push((info.reference, Contact { peer: peer.to_string(), addresses: record.addresses }));
             key_packages.push(bytes);
         }

@@ -2,24 +2,15 @@
 
 use dmls_core::group::{self as core, Standing};
 use dmls_core::history::{Member, Operation};
-use dmls_core::tree::Credential;
 
 use crate::api::protocol::Payload;
 use crate::api::views::{
     ChildView, EpochView, EventView, ForkView, GroupView, HistoryView, MemberView, MessageView, StandingView,
 };
-use crate::store::types::{MessageRecord, clean_name};
-
-/// The name in a credential, fit to be shown. Only basic credentials have one.
-pub(super) fn name_of(credential: &Credential) -> String {
-    match credential {
-        Credential::Basic { identity } => clean_name(&String::from_utf8_lossy(identity.as_slice())),
-        Credential::X509 { .. } => "(certificate)".into(),
-    }
-}
+use crate::store::types::MessageRecord;
 
 fn who(member: &Member) -> String {
-    name_of(&member.credential)
+    member.credential.display_name()
 }
 
 /// A member.

@@ -126,7 +126,7 @@ impl Engine {
             seq,
             id: message.0,
             epoch: epoch.0.as_slice().to_vec(),
-            sender: present::name_of(&sender.credential),
+            sender: sender.credential.display_name(),
             fingerprint: sender.fingerprint,
             own: false,
             on_head: *on_head,

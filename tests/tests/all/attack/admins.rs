@@ -2,7 +2,7 @@
 
 use dmls_core::framing::{Content, DmlsProfile, Proposal, ProposalOrRef, Remove};
 use dmls_core::group::{Disposition, Event};
-use dmls_core::tree::{Credential, LeafIndex};
+use dmls_core::tree::LeafIndex;
 use dmls_tests::World;
 
 use super::in_head;
@@ -10,7 +10,8 @@ use super::in_head;
 /// Member 0 is the only admin.
 fn world(seed: u64) -> World {
     let mut world = World::new(seed, 4);
-    world.create(DmlsProfile { admins: vec![Credential::basic(b"m0".to_vec())], ..DmlsProfile::default() });
+    let admins = vec![world.peers[0].client.credential().clone()];
+    world.create(DmlsProfile { admins, ..DmlsProfile::default() });
     world.invite(0, &[1, 2, 3]);
     world.run(30_000);
     world

@@ -178,7 +178,7 @@ fn bad_key_packages_are_not_added() {
 #[test]
 fn key_packages_of_last_resort_are_not_accepted() {
     use dmls_core::framing::KeyPackageBuilder;
-    use dmls_core::tree::LeafTemplate;
+    use dmls_core::tree::{Credential, LeafTemplate};
     let mut world = World::new(137, 3);
     world.form();
     let head = world.peers[0].group().head().clone();
@@ -187,8 +187,10 @@ fn key_packages_of_last_resort_are_not_accepted() {
     let mut rng = world.rng.clone();
     let own = insider.epoch.leaf(insider.epoch.own_leaf()).expect("a leaf");
     let build = |last_resort: bool, rng: &mut rand_chacha::ChaCha20Rng| {
-        let (private, _) = suite.signature().generate(rng);
-        let builder = KeyPackageBuilder::new(suite, LeafTemplate::of(own), private);
+        let (private, public) = suite.signature().generate(rng);
+        let mut template = LeafTemplate::of(own);
+        template.credential = Credential::self_certifying(&public, "newcomer").expect("a short name");
+        let builder = KeyPackageBuilder::new(suite, template, private);
         let builder = builder.lifetime(dmls_core::tree::Lifetime { not_before: 0, not_after: u64::MAX });
         let builder = if last_resort { builder.last_resort() } else { builder };
         builder.build(rng).expect("a key package").key_package
