@@ -15,7 +15,7 @@ use dmls_core::group::{GroupId, Key, MemoryStore, Store, Table, Value};
 use dmls_core::schedule::{
     ChildInput, EpochId, GroupContext, InitPprf, RatchetType, Windows, child_init_input,
 };
-use dmls_core::suite::Secret;
+use dmls_core::suite::{Secret, SignaturePrivateKey};
 use dmls_core::tree::{LeafIndex, RatchetTree, StoredSubtree, SubtreeCache};
 use rand_chacha::ChaCha20Rng;
 
@@ -84,15 +84,24 @@ impl Insider {
 
     /// Signs a content as this member.
     pub fn sign(&self, content: Content) -> AuthenticatedContent {
+        self.sign_as(self.epoch.own_leaf(), self.epoch.signature_private(), content)
+    }
+
+    /// Signs a content as any member, with any key.
+    pub fn sign_as(
+        &self,
+        leaf: LeafIndex,
+        key: &SignaturePrivateKey,
+        content: Content,
+    ) -> AuthenticatedContent {
         let context = self.epoch.context();
         let content = FramedContent {
             group_id: context.group_id.clone(),
             epoch: context.epoch,
-            sender: Sender::Member(self.epoch.own_leaf()),
+            sender: Sender::Member(leaf),
             authenticated_data: Default::default(),
             content,
         };
-        let key = self.epoch.signature_private();
         AuthenticatedContent::sign(self.epoch.suite(), WireFormat::PrivateMessage, content, context, key)
             .expect("a signature")
     }

@@ -11,8 +11,10 @@ pub mod dmls_vectors;
 mod insider;
 pub mod oracle;
 mod schedule;
+mod thief;
 mod world;
 
 pub use insider::{Insider, contains, meta_of, stored_bytes, stored_records};
 pub use schedule::Schedule;
+pub use thief::{Loot, Thief};
 pub use world::{Ordeal, Peer, Watch, World};

@@ -98,6 +98,8 @@ pub struct World {
     pub options: GroupOptions,
     /// What is done about each step beside storing it.
     pub ordeal: Ordeal,
+    /// Every Welcome so far, delivered or not.
+    pub welcomed: Vec<Vec<u8>>,
     sent: Vec<Sent>,
     welcomes: Vec<(usize, Vec<u8>)>,
     trace: DefaultHasher,
@@ -130,6 +132,7 @@ impl World {
             rng,
             options: GroupOptions::default(),
             ordeal: Ordeal::default(),
+            welcomed: Vec::new(),
             sent: Vec::new(),
             welcomes: Vec::new(),
             trace: DefaultHasher::new(),
@@ -163,6 +166,7 @@ impl World {
         let peer = &self.peers[0];
         let step =
             peer.client.create_group(id, &profile, &self.options, self.now, &mut self.rng).expect("a group");
+        self.show(0, &step);
         let mut group = step.group.clone();
         let (_, effects) = step.commit(&mut self.peers[0].store, &mut group).expect("memory");
         self.peers[0].group = Some(group);
@@ -201,9 +205,7 @@ impl World {
             self.rng = rng;
         }
         let step = action(self.peers[by].group(), self.now, &mut self.rng);
-        if let Some(watch) = &mut self.ordeal.watch {
-            watch(by, &self.peers[by].store, &step);
-        }
+        self.show(by, &step);
         let disposition = self.take_step(by, step);
         if self.ordeal.restart {
             let (view, history) = (self.peers[by].group().view(), self.peers[by].group().history());
@@ -215,6 +217,12 @@ impl World {
             self.ordeal.restarts += 1;
         }
         disposition
+    }
+
+    fn show(&mut self, by: usize, step: &Step) {
+        if let Some(watch) = &mut self.ordeal.watch {
+            watch(by, &self.peers[by].store, step);
+        }
     }
 
     /// A step that the store refuses changes neither the store nor the client.
@@ -268,6 +276,7 @@ impl World {
     /// by the host together with the step.
     pub fn act_and_crash(&mut self, by: usize, action: impl FnOnce(&Group, u64, &mut ChaCha20Rng) -> Step) {
         let step = action(self.peers[by].group(), self.now, &mut self.rng);
+        self.show(by, &step);
         let events =
             step.effects.iter().filter(|effect| matches!(effect, Effect::Event(_))).cloned().collect();
         let peer = &mut self.peers[by];
@@ -299,6 +308,9 @@ impl World {
     }
 
     fn address(&mut self, key_package: &dmls_core::codec::Bytes, bytes: Vec<u8>) {
+        if !self.welcomed.contains(&bytes) {
+            self.welcomed.push(bytes.clone());
+        }
         let holds = |peer: &Peer| {
             let key = dmls_core::group::Key::key_package(key_package);
             dmls_core::group::Store::get(&peer.store, &key).expect("memory").is_some()
@@ -317,6 +329,7 @@ impl World {
             }
             let step = peer.client.join(&peer.store, &bytes, &self.options, self.now, &mut self.rng);
             let step = step.expect("a good Welcome");
+            self.show(to, &step);
             let mut group = step.group.clone();
             let (_, effects) = step.commit(&mut self.peers[to].store, &mut group).expect("memory");
             self.peers[to].group = Some(group);

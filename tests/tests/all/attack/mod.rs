@@ -2,6 +2,7 @@
 
 mod admins;
 mod canary;
+mod claims;
 mod flood;
 mod forged;
 mod malformed;
