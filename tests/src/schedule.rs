@@ -40,8 +40,12 @@ impl Schedule {
 
     /// A group of `founders` with two clients outside.
     pub fn formed(seed: u64, founders: usize) -> Self {
-        let mut world = World::new(seed, founders + 2);
-        world.create(DmlsProfile::default());
+        Self::forming(World::new(seed, founders + 2), founders, &DmlsProfile::default())
+    }
+
+    /// The same, with a group of this profile among clients that know nothing of each other yet.
+    pub fn forming(mut world: World, founders: usize, profile: &DmlsProfile) -> Self {
+        world.create(profile.clone());
         let others: Vec<usize> = (1..founders).collect();
         world.invite(0, &others);
         world.run(60_000);

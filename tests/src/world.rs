@@ -205,7 +205,6 @@ impl World {
             self.rng = rng;
         }
         let step = action(self.peers[by].group(), self.now, &mut self.rng);
-        self.show(by, &step);
         let disposition = self.take_step(by, step);
         if self.ordeal.restart {
             let (view, history) = (self.peers[by].group().view(), self.peers[by].group().history());
@@ -259,6 +258,7 @@ impl World {
 
     /// Stores a step of a client and carries out its effects.
     pub fn take_step(&mut self, by: usize, step: Step) -> Option<Disposition> {
+        self.show(by, &step);
         let peer = &mut self.peers[by];
         let group = peer.group.as_mut().expect("the peer is in the group");
         let (disposition, effects) = step.commit(&mut peer.store, group).expect("memory");
