@@ -8,7 +8,8 @@ use super::state::PublicState;
 use crate::codec::Bytes;
 use crate::framing::{KeyPackagePolicy, Proposal, Sender};
 use crate::tree::{
-    Credential, Extensions, LeafIndex, LeafPosition, LeafRules, LeafSourceKind, RatchetTree, TreeError,
+    Credential, ExtensionType, Extensions, LeafIndex, LeafNode, LeafPosition, LeafRules, LeafSourceKind,
+    RatchetTree, TreeError,
 };
 
 /// A client that a commit adds.
@@ -206,10 +207,15 @@ impl PublicState {
         &self,
         old: LeafIndex,
         new: LeafIndex,
-        node: &crate::tree::LeafNode,
+        node: &LeafNode,
         policy: &dyn CommitPolicy,
     ) -> Result<(), CommitError> {
         let old = self.tree.leaf(old).ok_or(CommitError::Successor(new))?;
+        // Else an old request to rejoin could be used again (DESIGN 4.4).
+        let request = |leaf: &LeafNode| leaf.extensions.get(ExtensionType::DMLS_REJOIN).cloned();
+        if self.is_dmls() && request(old) != request(node) {
+            return Err(CommitError::RejoinNumber(new));
+        }
         let accepted = if self.is_dmls() {
             old.credential == node.credential
         } else {

@@ -74,6 +74,9 @@ pub enum CommitError {
     /// 5.3.1: a leaf's new credential may not stand for the old one.
     #[error("The new credential of leaf {0} may not replace the old one.")]
     Successor(LeafIndex),
+    /// DESIGN 4.4: the new leaf of a member has another `dmls_rejoin` extension than the old one.
+    #[error("The new leaf of member {0} changes the number of its request to rejoin.")]
+    RejoinNumber(LeafIndex),
     /// 12.1.7: a member does not support the new GroupContext extensions.
     #[error("Member {member} does not support the new extensions: {error}")]
     MemberSupport {

@@ -1,6 +1,7 @@
 //! Who may do what: the admin list of the group (DESIGN 4.3, 4.4). It is judged from the parent epoch alone, so that
 //! every member judges alike.
 
+use super::rejoin::rejoins;
 use crate::epoch::{CommitPolicy, Committer, PublicState, SentProposal};
 use crate::framing::{Proposal, Sender};
 
@@ -14,7 +15,11 @@ impl CommitPolicy for Authority {
         _committer: Committer,
         proposals: &[SentProposal],
     ) -> Result<(), String> {
-        if proposals.iter().all(|sent| is_authorised(epoch, sent)) {
+        let rejoins = rejoins(epoch, proposals);
+        // Any member may commit a rejoin: the client itself has signed for it.
+        let of_rejoin = |place| rejoins.iter().any(|rejoin| rejoin.remove == place || rejoin.add == place);
+        let mut all = proposals.iter().enumerate();
+        if all.all(|(place, sent)| is_authorised(epoch, sent) || of_rejoin(place)) {
             Ok(())
         } else {
             Err("only an admin may add or remove members, or change the group.".into())

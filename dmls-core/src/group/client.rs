@@ -138,7 +138,7 @@ fn capabilities() -> Capabilities {
     Capabilities {
         versions: vec![ProtocolVersion::MLS10],
         cipher_suites: CipherSuite::supported().collect(),
-        extensions: vec![ExtensionType::DMLS_PROFILE],
+        extensions: vec![ExtensionType::DMLS_PROFILE, ExtensionType::DMLS_REJOIN],
         proposals: vec![ProposalType::DMLS_META],
         credentials: vec![CredentialType::BASIC, CredentialType::X509],
     }

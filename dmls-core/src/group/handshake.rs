@@ -7,6 +7,7 @@ use super::Keys;
 use super::authority::Authority;
 use super::options::limits;
 use super::receive::Outcome;
+use super::rejoin::rejoins;
 use super::step::{Event, Missing};
 use super::transaction::{Transaction, member};
 use super::waiting::Reason;
@@ -19,6 +20,9 @@ use crate::history::{Blocked, Candidate, Child, Deed, HistoryEpoch, Member, Oper
 use crate::schedule::{ChildInput, CommitId, EpochId, InitPprf, child_init_input};
 use crate::suite::{Secret, Suite};
 use crate::tree::LeafIndex;
+
+/// Why a client does not follow its own rejoin.
+const REJOINED: &str = "The commit adds this client anew, and its Welcome has not come.";
 
 /// A commit whose child this client has: its own, or one that it has verified.
 pub(super) struct NewChild {
@@ -167,7 +171,10 @@ impl Transaction<'_> {
         let parent = epoch.clone();
         if commit.self_removed {
             let parent_keys = self.punctured(keys, &named_input(suite, &commit)?)?;
-            return Ok(NewChild { parent, parent_keys, commit, child: Err(Blocked::Removed) });
+            let own = keys.epoch.own_leaf();
+            let comes_back = rejoins(keys.epoch.public(), &commit.proposals).iter().any(|r| r.from == own);
+            let child = Err(if comes_back { Blocked::Unusable(REJOINED.into()) } else { Blocked::Removed });
+            return Ok(NewChild { parent, parent_keys, commit, child });
         }
         match enter(&keys.epoch, &keys.init, &commit) {
             Ok((entered, x)) => {
@@ -293,13 +300,16 @@ fn is_unusable(error: &CommitError) -> bool {
 }
 
 /// 0 if, under a non-empty admin list, an admin's commit removes another member and is no merge; else 1.
+/// Who rejoins is not removed.
 fn class(parent: &Epoch, commit: &PublicCommit) -> u8 {
     let admins = parent.profile().map(|profile| &profile.admins).filter(|admins| !admins.is_empty());
     let is_admin = |admins: &Vec<_>| {
         parent.leaf(commit.committer_leaf).is_some_and(|leaf| admins.contains(&leaf.credential))
     };
     let is_merge = commit.meta().is_some_and(|meta| meta.merge.is_some());
-    let removes = commit.removed.iter().any(|removed| removed.leaf != commit.committer_leaf);
+    let rejoins = rejoins(parent.public(), &commit.proposals);
+    let rejoined = |leaf| rejoins.iter().any(|rejoin| rejoin.from == leaf);
+    let removes = commit.removed.iter().any(|r| r.leaf != commit.committer_leaf && !rejoined(r.leaf));
     u8::from(!(admins.is_some_and(is_admin) && removes && !is_merge))
 }
 
@@ -315,10 +325,19 @@ fn summary(parent: &Epoch, commit: &PublicCommit) -> Summary {
     let committer = of_parent(commit.committer_leaf).unwrap_or_else(unknown);
     // Adds fill leaves in the order in which they are proposed (RFC 9420 12.1.1).
     let mut added = commit.added.iter();
-    let deed = |sent: &SentProposal| {
+    let rejoins = rejoins(parent.public(), &commit.proposals);
+    let deed = |(place, sent): (usize, &SentProposal)| {
         let operation = match &sent.proposal {
+            // Told with its Add.
+            Proposal::Remove(_) if rejoins.iter().any(|rejoin| rejoin.remove == place) => None,
             Proposal::Remove(remove) => of_parent(remove.removed).map(Operation::Remove),
-            Proposal::Add(_) => added.next().and_then(|added| of_child(added.leaf)).map(Operation::Add),
+            Proposal::Add(_) => added.next().and_then(|added| of_child(added.leaf)).map(|to| {
+                let rejoin = rejoins.iter().find(|rejoin| rejoin.add == place);
+                match rejoin.and_then(|rejoin| of_parent(rejoin.from)) {
+                    Some(from) => Operation::Rejoin { from, to },
+                    None => Operation::Add(to),
+                }
+            }),
             Proposal::Update(_) => match sent.sender {
                 Sender::Member(leaf) => of_parent(leaf).map(Operation::Update),
                 _ => None,
@@ -333,7 +352,7 @@ fn summary(parent: &Epoch, commit: &PublicCommit) -> Summary {
         };
         Some(Deed { author: author.unwrap_or_else(|| committer.clone()), operation })
     };
-    let mut deeds: Vec<Deed> = commit.proposals.iter().filter_map(deed).collect();
+    let mut deeds: Vec<Deed> = commit.proposals.iter().enumerate().filter_map(deed).collect();
     // A commit without operations refreshes its committer's keys.
     if deeds.is_empty() {
         deeds.push(Deed { author: committer.clone(), operation: Operation::Update(committer.clone()) });

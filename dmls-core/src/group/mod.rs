@@ -27,6 +27,7 @@ mod notice;
 mod options;
 mod receive;
 mod records;
+mod rejoin;
 mod replay;
 mod retention;
 mod retry;

@@ -216,7 +216,8 @@ impl Transaction<'_> {
             Err(Blocked::Removed) => {
                 (self.group.state.leaving || decision.silent == 1).then(|| best.commit.clone())
             }
-            Err(Blocked::Unusable(_)) => None,
+            // It concedes what it cannot enter when it is the last one silent, and asks to rejoin.
+            Err(Blocked::Unusable(_)) => (decision.silent == 1).then(|| best.commit.clone()),
             Ok(entered) => {
                 let removes = self.group.history.epoch(entered).is_some_and(|e| !e.blanked.is_empty());
                 towards_head.filter(|towards| removes && *towards == best.commit)
