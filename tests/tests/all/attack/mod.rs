@@ -46,3 +46,9 @@ pub(crate) fn forked(seed: u64, puncturing: bool) -> World {
     world.run(40_000);
     world
 }
+
+/// The seeds of a random test: the first (`DMLS_SEED`) and how many (`DMLS_SCHEDULES`).
+pub(crate) fn seeds(first: u64, count: u64) -> (u64, u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    (number("DMLS_SEED").unwrap_or(first), number("DMLS_SCHEDULES").unwrap_or(count))
+}

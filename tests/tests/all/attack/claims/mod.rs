@@ -4,6 +4,9 @@
 mod can;
 mod deleted;
 mod histories;
+mod messages;
+mod random;
+mod together;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +25,7 @@ struct Edge {
     parent: EpochId,
     committer: [u8; 32],
     removed: BTreeSet<[u8; 32]>,
+    added: BTreeSet<[u8; 32]>,
     /// Members with new keys by an Update proposal of theirs.
     updated: BTreeSet<[u8; 32]>,
 }
@@ -38,11 +42,13 @@ impl Annals {
                 parent: parent.clone(),
                 committer: committer.fingerprint,
                 removed: BTreeSet::new(),
+                added: BTreeSet::new(),
                 updated: BTreeSet::new(),
             };
             for operation in operations {
                 match operation {
                     Operation::Remove(member) => edge.removed.insert(member.fingerprint),
+                    Operation::Add(member) => edge.added.insert(member.fingerprint),
                     Operation::Update(member) => edge.updated.insert(member.fingerprint),
                     _ => false,
                 };
@@ -52,8 +58,8 @@ impl Annals {
         Self(edges)
     }
 
-    /// What the node keys of `who` lead to, from `held`, if only the edges to `barred` cannot be gone. With `sure`, no
-    /// edge on which it depends on other things than these.
+    /// The epochs that a member's keys lead to, if only the `barred` ones cannot be entered from what it held. With
+    /// `sure`, without those that depend on more: on the keys of an Update, or on which key package a Welcome was for.
     fn reach(&self, theft: &Theft, barred: &BTreeSet<EpochId>, sure: bool) -> BTreeSet<EpochId> {
         let who = theft.who;
         let open = |edge: &Edge| {
@@ -64,11 +70,10 @@ impl Annals {
         loop {
             let reached = |edge: &Edge| theft.held.contains(&edge.parent) || derived.contains(&edge.parent);
             let fresh = |edge: &Edge| derived.contains(&edge.parent);
+            let invited = |edge: &Edge| !sure && theft.key_packages > 0 && edge.added.contains(&who);
             let news = self.0.iter().filter(|(child, edge)| {
-                !derived.contains(*child)
-                    && reached(edge)
-                    && open(edge)
-                    && (fresh(edge) || !barred.contains(*child))
+                let entered = reached(edge) && open(edge) && (fresh(edge) || !barred.contains(*child));
+                !derived.contains(*child) && (entered || invited(edge))
             });
             let news: Vec<EpochId> = news.map(|(child, _)| child.clone()).collect();
             if news.is_empty() {
@@ -90,6 +95,8 @@ struct Theft {
     visited: BTreeSet<EpochId>,
     /// Messages, by place in the traffic, whose keys it had used until then.
     used: BTreeSet<usize>,
+    /// How many key packages it had made that no Welcome had used.
+    key_packages: usize,
 }
 
 impl Theft {
@@ -120,6 +127,7 @@ impl Theft {
             store: peer.store.clone(),
             held: held.collect(),
             visited: visited.collect(),
+            key_packages: peer.store.records().filter(|(key, _)| key.table == Table::KeyPackages).count(),
             used: (0..world.sent()).filter(used).collect(),
         }
     }
