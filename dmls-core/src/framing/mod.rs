@@ -3,6 +3,7 @@
 //! **What it does.** Encodes and decodes every message, signs, verifies, tags, encrypts and decrypts it, one step a call.
 //! **What it never does.** It holds no group and no ratchet: keys are arguments, and opening a message consumes nothing.
 
+mod bounds;
 mod content;
 mod dmls;
 mod key_package;
@@ -20,6 +21,7 @@ mod tests;
 
 use thiserror::Error;
 
+pub use bounds::ProfileError;
 pub use content::{
     AuthenticatedContent, Content, ContentType, FramedContent, FramedContentAuthData, Sender, WireFormat,
 };

@@ -25,6 +25,9 @@ pub enum Unreadable {
     /// Its epoch is older than the one in which this client came in.
     #[error("The message was sent before this client joined.")]
     BeforeJoining,
+    /// Its sender has spoken below its epoch, and the time for late messages has run out (DESIGN 4.5).
+    #[error("The sender had moved on to a later epoch, and its keys of this one are deleted.")]
+    MovedOn,
     /// The key that opens it has been given up as too old (DESIGN 4.5).
     #[error("The key of the message has been given up as too old.")]
     Key,

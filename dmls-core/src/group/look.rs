@@ -60,16 +60,10 @@ impl Group {
         Ok(keys.epoch.export(label, context, length)?)
     }
 
-    /// Bytes of the secrets of all retained epochs.
-    pub(super) fn retained_bytes(&self) -> u64 {
-        let bytes = self.keys.values().map(|keys| keys.init.storage_len() + keys.epoch.secret_bytes());
-        bytes.map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX)).sum()
-    }
-
     /// Whether an epoch could be deleted for being closed, as far as the epoch itself is concerned (DESIGN 4.4).
     pub(super) fn is_closed(&self, epoch: &HistoryEpoch) -> bool {
         let after = self.options.close_after_ms;
-        epoch.settled_since.is_some_and(|since| self.state.now_ms >= since.saturating_add(after))
+        epoch.settled_since.is_some_and(|since| self.state.reconciled_ms >= since.saturating_add(after))
     }
 
     /// The group as of now. None if the head's keys are gone, which no step leaves behind.

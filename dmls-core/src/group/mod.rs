@@ -18,13 +18,16 @@
 
 mod act;
 mod authority;
+mod bounds;
 mod client;
 mod gone;
 mod handshake;
 mod load;
+mod log;
 mod look;
 mod notice;
 mod options;
+mod ratchets;
 mod receive;
 mod records;
 mod rejoin;

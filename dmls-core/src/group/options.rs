@@ -15,8 +15,10 @@ pub struct GroupOptions {
     pub ack_span_per_member_ms: u64,
     /// `Δ`: how long each member waits longer than the one before it for committing what is pending.
     pub turn_slot_ms: u64,
-    /// How long a decision must have held before its epoch is closed.
+    /// How long a decision must have held before its epoch is closed; reconciled time.
     pub close_after_ms: u64,
+    /// For how long a sender's application keys of an epoch are kept once it has spoken below it; reconciled time.
+    pub late_messages_ms: u64,
     /// Reconciled time after which a named child that nobody can produce is written off.
     pub write_off_after_ms: u64,
     /// A reconciliation counts as reconciled time for this long.
@@ -52,6 +54,7 @@ impl Default for GroupOptions {
             ack_span_per_member_ms: 50,
             turn_slot_ms: 1_000,
             close_after_ms: 10 * 60_000,
+            late_messages_ms: 10 * 60_000,
             write_off_after_ms: 60 * 60_000,
             reconciled_for_ms: 60_000,
             waiting_ms: 10 * 60_000,

@@ -171,9 +171,8 @@ impl Transaction<'_> {
                     Err(error) => Outcome::rejected(error),
                 }
             }
-            Err(OpenError::Ratchet(RatchetError::TooOld(_) | RatchetError::Deleted)) => {
-                Outcome::Expired(Unreadable::Key)
-            }
+            Err(OpenError::Ratchet(RatchetError::TooOld(_))) => Outcome::Expired(Unreadable::Key),
+            Err(OpenError::Ratchet(RatchetError::Deleted)) => Outcome::Expired(Unreadable::MovedOn),
             Err(error) => Outcome::rejected(error),
         }
     }

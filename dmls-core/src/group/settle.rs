@@ -81,7 +81,7 @@ impl Transaction<'_> {
         let head = self.group.state.head.clone();
         let Some(own) = self.group.keys.get(&head).map(|keys| keys.epoch.own_leaf()) else { return };
         let above: Vec<EpochId> = self.group.history.ancestors(&head).map(|(id, _)| id.clone()).collect();
-        let now = self.now();
+        let now = self.group.state.reconciled_ms;
         // On a branch that the head has left nothing is settled: should it come back, the waiting starts again.
         let stale =
             |(id, epoch): &(&EpochId, &HistoryEpoch)| epoch.settled_since.is_some() && !above.contains(id);

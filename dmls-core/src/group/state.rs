@@ -26,8 +26,10 @@ pub enum Place {
 /// Timers and what has been reported. Times are Unix milliseconds as handed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// The latest time that was handed in: time never goes back.
+    /// The group's own time: it goes on as the host's clock does, and never back.
     pub(super) now_ms: u64,
+    /// What the host's clock said last.
+    pub(super) clock_ms: u64,
     /// How long this client has been reconciled with somebody, in all.
     pub(super) reconciled_ms: u64,
     /// Until when it counts as reconciled.
@@ -61,6 +63,7 @@ impl State {
     pub(super) fn new(head: EpochId, floor: u64, now_ms: u64) -> Self {
         Self {
             now_ms,
+            clock_ms: now_ms,
             reconciled_ms: 0,
             reconciled_until: now_ms,
             head,
@@ -79,14 +82,29 @@ impl State {
 
     /// Whether nothing but time has passed since `before`.
     pub(super) fn is_later(&self, before: &Self) -> bool {
-        let Self { now_ms, reconciled_ms, .. } = *before;
-        Self { now_ms, reconciled_ms, ..self.clone() } == *before
+        let Self { now_ms, clock_ms, reconciled_ms, .. } = *before;
+        Self { now_ms, clock_ms, reconciled_ms, ..self.clone() } == *before
     }
 
-    /// Takes the time on. It never goes back, and while reconciled it counts as such.
-    pub(super) fn advance(&mut self, now_ms: u64) {
-        let now = self.now_ms.max(now_ms);
-        self.reconciled_ms += now.min(self.reconciled_until).saturating_sub(self.now_ms);
+    /// Takes the time on. It never goes back, and while reconciled it counts as such. A clock that is set back stops
+    /// nothing: time goes on from where it was.
+    pub(super) fn advance(&mut self, clock_ms: u64) {
+        let now = self.now_ms.saturating_add(clock_ms.saturating_sub(self.clock_ms));
+        let counted = now.min(self.reconciled_until).saturating_sub(self.now_ms);
+        self.reconciled_ms = self.reconciled_ms.saturating_add(counted);
         self.now_ms = now;
+        self.clock_ms = clock_ms;
+    }
+
+    /// What the host's clock says when it is `at` here.
+    pub(super) fn on_clock(&self, at: u64) -> u64 {
+        let ahead = at.saturating_sub(self.now_ms);
+        self.clock_ms.saturating_add(ahead).saturating_sub(self.now_ms.saturating_sub(at))
+    }
+
+    /// When the reconciled time will be `due`, if this client stays reconciled for as long as it is by now.
+    pub(super) fn when_reconciled(&self, due: u64) -> Option<u64> {
+        let at = self.now_ms.saturating_add(due.saturating_sub(self.reconciled_ms));
+        (at <= self.reconciled_until).then_some(at)
     }
 }

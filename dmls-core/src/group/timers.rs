@@ -12,15 +12,19 @@ use crate::history::HistoryEpoch;
 use crate::schedule::{CommitId, EpochId};
 
 impl Group {
-    /// When [`Group::handle`] wants a tick; Unix milliseconds. It may be in the past.
+    /// When [`Group::handle`] wants a tick, by the clock that it is handed; Unix milliseconds. It may be in the past.
     pub fn next_deadline(&self) -> Option<u64> {
         let state = &self.state;
         let options = &self.options;
         let closing = |epoch: &HistoryEpoch| {
             let closes = epoch.settled_since?.saturating_add(options.close_after_ms);
             // What has closed and is still here waits for something else than time.
-            (closes > state.now_ms).then_some(closes)
+            (closes > state.reconciled_ms).then_some(closes)
         };
+        let epochs = || self.history.epochs().map(|(_, epoch)| epoch);
+        let closing = epochs().filter_map(closing).min();
+        let moving_on = epochs().filter_map(|epoch| epoch.moved_on.next_due()).min();
+        let reconciled = closing.into_iter().chain(moving_on).min();
         let expiring = self.waiting.oldest_ms().map(|since| since.saturating_add(options.waiting_ms));
         let votes = state.votes_due.values().copied();
         votes
@@ -28,8 +32,9 @@ impl Group {
             .chain(state.turn_due)
             .chain(state.quarantine_due)
             .chain(expiring)
-            .chain(self.history.epochs().filter_map(|(_, epoch)| closing(epoch)))
+            .chain(reconciled.and_then(|due| state.when_reconciled(due)))
             .min()
+            .map(|at| state.on_clock(at))
     }
 }
 

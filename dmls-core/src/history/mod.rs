@@ -10,6 +10,7 @@ mod choice;
 mod evidence;
 mod finality;
 mod leaf_set;
+mod moved_on;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use thiserror::Error;
 pub use carry::{Carried, CarryKind, CarrySet, MergeCheck, Onto};
 pub use choice::{Before, Candidate, ChoiceKey, Decision, Head, RankedChild};
 pub use leaf_set::LeafSet;
+pub use moved_on::MovedOn;
 pub use summary::{Deed, Member, Operation, Summary};
 
 use crate::schedule::{CommitId, EpochId};
@@ -101,9 +103,11 @@ pub struct HistoryEpoch {
     pub unseen: BTreeMap<CommitId, u64>,
     /// Leaves that have sent any message in it.
     pub spoken: LeafSet,
-    /// Reconciled time, in milliseconds, when it became known: its age counts from then.
+    /// Who has spoken below it, and since when.
+    pub moved_on: MovedOn,
+    /// Reconciled time, in milliseconds, when it became known: its parent's age counts from then.
     pub born: u64,
-    /// Since when it fulfils all else that *closed* asks for; Unix milliseconds.
+    /// Since when it fulfils all else that *closed* asks for: reconciled time, in milliseconds.
     pub settled_since: Option<u64>,
     /// What this client has said here.
     pub own: OwnMarks,
@@ -131,6 +135,7 @@ impl HistoryEpoch {
             written_off: BTreeSet::new(),
             unseen: BTreeMap::new(),
             spoken: LeafSet::default(),
+            moved_on: MovedOn::default(),
             born: 0,
             settled_since: None,
             own: OwnMarks::default(),

@@ -4,4 +4,5 @@ mod attack;
 mod converge;
 mod dmls_vectors;
 mod model;
+mod retention;
 mod store;
