@@ -81,13 +81,9 @@ impl<'a> Losing<'a> {
         }
     }
 
-    /// The commits from the fork point to this one, oldest first.
-    pub(super) fn branch_to(&self, tip: usize) -> Vec<&Node<'a>> {
-        let before = |place: &usize| self.0.get(*place).and_then(|node| node.before);
-        let places = std::iter::successors(Some(tip), before);
-        let mut branch: Vec<&Node<'a>> = places.filter_map(|place| self.0.get(place)).collect();
-        branch.reverse();
-        branch
+    /// The places of the commits from this one up to below the fork point.
+    pub(super) fn places_to(&self, tip: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(Some(tip), |place| self.0.get(*place).and_then(|node| node.before))
     }
 
     /// The members of the fork point that got new keys on a losing branch, by their leaves there.

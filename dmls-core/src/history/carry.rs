@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::branches::{Edge, Losing, Node, Origin};
+use super::judge::Judge;
 use super::{Deed, History, LeafSet, Member, Operation, Summary};
 use crate::codec::{Bytes, CodecError, TlsSerialize, TlsSize, encode};
 use crate::framing::{MAX_OPERATIONS, MAX_TIPS};
@@ -54,7 +54,7 @@ pub struct Carried {
     pub kind: CarryKind,
     /// Whom: an added one as it is on the branch, any other as it was in the parent of the commit.
     pub member: Member,
-    /// Its leaf at the fork point; none for an Add.
+    /// Its leaf at the fork point; none for a client that was not there.
     pub at_fork: Option<LeafIndex>,
     /// Its leaf in the epoch that the merge is made on; none for an Add.
     pub onto: Option<LeafIndex>,
@@ -72,7 +72,7 @@ struct CarriedEntry {
 
 impl Carried {
     /// `struct { uint8 operation; Credential credential; uint32 leaf_index; }`: what the carried hash has of it.
-    fn encoding(&self) -> Result<Vec<u8>, CodecError> {
+    pub(super) fn encoding(&self) -> Result<Vec<u8>, CodecError> {
         encode(&CarriedEntry {
             operation: self.kind.code(),
             credential: self.member.credential.clone(),
@@ -80,9 +80,14 @@ impl Carried {
         })
     }
 
-    /// Whether it is the Add of this client.
-    pub fn is_add_of(&self, client: &Credential) -> bool {
-        self.kind == CarryKind::Add && self.member.credential == *client
+    /// Whether it takes this client in, for which the merge needs a fresh KeyPackage of it.
+    pub fn takes_in(&self, client: &Credential) -> bool {
+        self.kind != CarryKind::Remove && self.member.credential == *client
+    }
+
+    /// Whether it removes whoever sits on a leaf of the epoch that the merge is made on, to take it in again or not.
+    fn blanks(&self, leaf: LeafIndex) -> bool {
+        self.onto == Some(leaf)
     }
 
     /// Whether an operation of a merge on `onto` does this.
@@ -106,7 +111,7 @@ pub struct CarrySet {
     pub tips: Vec<CommitId>,
     /// The operations; at most [`MAX_OPERATIONS`], the rest is for the next merge.
     pub operations: Vec<Carried>,
-    /// Clients among them whose Add a merge has put off already.
+    /// Clients among them that a merge has put off already.
     pub deferred: BTreeSet<Credential>,
 }
 
@@ -118,7 +123,18 @@ impl CarrySet {
 
     /// Whether a merge has put the operation off.
     pub fn is_deferred(&self, carried: &Carried) -> bool {
-        carried.kind == CarryKind::Add && self.deferred.contains(&carried.member.credential)
+        carried.kind != CarryKind::Remove && self.deferred.contains(&carried.member.credential)
+    }
+
+    /// What of it a member of the epoch that the merge is made on can do: all but to itself. Whoever is to go comes last
+    /// in turn, but if all who may merge are, one of them begins, or nobody ever would.
+    pub fn left_to(&self, merger: LeafIndex) -> impl Iterator<Item = &Carried> {
+        self.operations.iter().filter(move |carried| !carried.blanks(merger))
+    }
+
+    /// Whether it removes whoever sits on a leaf of the epoch that the merge is made on.
+    pub fn removes(&self, leaf: LeafIndex) -> bool {
+        self.operations.iter().any(|carried| carried.kind == CarryKind::Remove && carried.blanks(leaf))
     }
 
     /// `carried_hash`: the hash of the TLS vector of the entries, sorted bytewise.
@@ -179,33 +195,45 @@ impl History {
             deferred: BTreeSet::new(),
         };
         let Some(judge) = Judge::new(self, fork, onto) else { return none };
-        let mut chosen: BTreeMap<CommitId, Vec<Carried>> = BTreeMap::new();
+        let put_off = judge.deferred();
+        let is_late = |carried: &Carried| {
+            carried.kind != CarryKind::Remove && put_off.contains(&carried.member.credential)
+        };
+        // Bounds leave out first what has been put off: nothing that waits for a KeyPackage holds up anything else.
+        let mut chosen: BTreeMap<(bool, &CommitId), usize> = BTreeMap::new();
         for (place, node) in judge.losing.nodes().iter().enumerate() {
             let tip = node.edge.commit;
             let wanted = tips.map_or(node.is_tip, |tips| tips.contains(tip));
-            let carried = if wanted { judge.carried(place) } else { Vec::new() };
-            if wanted && (tips.is_some() || !carried.is_empty()) {
-                chosen.insert(tip.clone(), carried);
+            if wanted && (tips.is_some() || judge.carried(place).next().is_some()) {
+                chosen.insert((judge.carried(place).all(|(_, carried)| is_late(carried)), tip), place);
             }
         }
         while chosen.len() > MAX_TIPS {
             chosen.pop_last();
         }
-        let mut sorted: BTreeMap<Vec<u8>, Carried> = BTreeMap::new();
-        for carried in chosen.values().flatten() {
-            // What cannot be encoded cannot have come over the wire.
-            let Ok(encoding) = carried.encoding() else { continue };
-            sorted.entry(encoding).or_insert_with(|| carried.clone());
+        let mut sorted: BTreeMap<&Vec<u8>, &Carried> = BTreeMap::new();
+        for (encoding, carried) in chosen.values().flat_map(|place| judge.carried(*place)) {
+            sorted.entry(encoding).or_insert(carried);
         }
         drop_rejoins_of_removed(&mut sorted);
-        let operations: Vec<Carried> = sorted.into_values().take(MAX_OPERATIONS).collect();
-        let mut deferred = judge.deferred();
-        deferred.retain(|client| operations.iter().any(|carried| carried.is_add_of(client)));
-        CarrySet { tips: chosen.into_keys().collect(), operations, deferred, ..none }
+        let mut ranked: Vec<(bool, bool, &Vec<u8>, &Carried)> = sorted
+            .into_iter()
+            .map(|(encoding, carried)| {
+                (is_late(carried), carried.kind != CarryKind::Remove, encoding, carried)
+            })
+            .collect();
+        ranked.sort_by_key(|(late, takes_in, encoding, _)| (*late, *takes_in, *encoding));
+        ranked.truncate(MAX_OPERATIONS);
+        ranked.sort_by_key(|(_, _, encoding, _)| *encoding);
+        let operations: Vec<Carried> = ranked.into_iter().map(|(_, _, _, carried)| carried.clone()).collect();
+        let mut deferred = put_off.clone();
+        deferred.retain(|client| operations.iter().any(|carried| carried.takes_in(client)));
+        let tips: BTreeSet<CommitId> = chosen.into_keys().map(|(_, tip)| tip.clone()).collect();
+        CarrySet { tips: tips.into_iter().collect(), operations, deferred, ..none }
     }
 
     /// Compares a merge on `onto` with what it should carry. Beyond that it may commit what others have proposed, and
-    /// take in who asks for it.
+    /// take in who asks for it. Its committer cannot remove itself: that is left to another.
     ///
     /// # Errors
     /// [`CodecError`] if the carried hash cannot be computed.
@@ -224,8 +252,9 @@ impl History {
             return Ok(MergeCheck::default());
         }
         let done = |carried: &Carried| summary.operations().any(|done| carried.is_done_by(done));
-        let put_off = |carried: &Carried| merge.deferred.iter().any(|client| carried.is_add_of(client));
-        let missing = right.operations.iter().filter(|carried| !put_off(carried) && !done(carried));
+        let put_off = |carried: &Carried| merge.deferred.iter().any(|client| carried.takes_in(client));
+        let missing = right.left_to(summary.committer.leaf);
+        let missing = missing.filter(|carried| !put_off(carried) && !done(carried));
         let is_own = |deed: &&Deed| {
             deed.author.leaf == summary.committer.leaf
                 && matches!(deed.operation, Operation::Add(_) | Operation::Remove(_))
@@ -263,164 +292,11 @@ impl History {
 }
 
 /// Whom the head removes it need not take in again.
-fn drop_rejoins_of_removed(sorted: &mut BTreeMap<Vec<u8>, Carried>) {
+fn drop_rejoins_of_removed(sorted: &mut BTreeMap<&Vec<u8>, &Carried>) {
     let removes = sorted.values().filter(|carried| carried.kind == CarryKind::Remove);
     let removed: BTreeSet<LeafIndex> = removes.filter_map(|carried| carried.onto).collect();
     let stays = |carried: &Carried| {
         carried.kind != CarryKind::Rejoin || carried.onto.is_none_or(|leaf| !removed.contains(&leaf))
     };
     sorted.retain(|_, carried| stays(carried));
-}
-
-/// Judges the operations of the branches that lose at a fork point.
-struct Judge<'a> {
-    history: &'a History,
-    onto: &'a Onto<'a>,
-    fork: &'a EpochId,
-    /// From the fork point to what the merge is made on.
-    path: Vec<Edge<'a>>,
-    losing: Losing<'a>,
-    /// Clients that are members of what the merge is made on.
-    present: BTreeSet<&'a Credential>,
-    /// Clients that a branch below the fork point removed, other than by a rejoin.
-    removed: BTreeSet<&'a Credential>,
-}
-
-impl<'a> Judge<'a> {
-    fn new(history: &'a History, fork: &'a EpochId, onto: &'a Onto<'a>) -> Option<Self> {
-        let path = history.path_below(fork, onto.epoch)?;
-        let losing = history.losing(fork, path.first().map(|edge| edge.commit));
-        let edges = path.iter().copied().chain(losing.nodes().iter().map(|node| node.edge));
-        let removed = edges.flat_map(Edge::operations).filter_map(|operation| match operation {
-            Operation::Remove(member) => Some(&member.credential),
-            _ => None,
-        });
-        let removed = removed.collect();
-        let present = onto.members.iter().map(|member| &member.credential).collect();
-        Some(Self { history, onto, fork, path, losing, present, removed })
-    }
-
-    /// Clients whose Add a merge on the path has put off.
-    fn deferred(&self) -> BTreeSet<Credential> {
-        let merges = self.path.iter().filter_map(|edge| edge.child.summary.merge.as_ref());
-        let here = merges.filter(|merge| merge.fork_epoch == self.fork.0);
-        here.flat_map(|merge| merge.deferred.iter().cloned()).collect()
-    }
-
-    /// Where a member of the fork point sits now, if it is still there.
-    fn now(&self, at_fork: LeafIndex) -> Option<LeafIndex> {
-        self.path.iter().try_fold(at_fork, |leaf, edge| edge.follow(leaf))
-    }
-
-    /// Whether the path has taken in again a member of the fork point.
-    fn has_rejoined(&self, at_fork: LeafIndex) -> bool {
-        let mut leaf = Some(at_fork);
-        self.path.iter().any(|edge| {
-            let rejoins = leaf.is_some_and(|leaf| edge.rejoins(leaf));
-            leaf = leaf.and_then(|leaf| edge.follow(leaf));
-            rejoins
-        })
-    }
-
-    /// What the head shall have of the commits from the fork point to this one.
-    fn carried(&self, tip: usize) -> Vec<Carried> {
-        let mut found: Vec<Carried> = Vec::new();
-        for node in self.losing.branch_to(tip) {
-            let originals = self.originals(node);
-            for deed in &node.edge.child.summary.deeds {
-                if originals.iter().any(|original| is_same(original, &deed.operation)) {
-                    continue;
-                }
-                let committer = node.edge.child.committer;
-                let stand = |leaf| self.stands(&found, self.losing.origin(node, leaf));
-                if stand(deed.author.leaf) && stand(committer) && self.is_authorised(deed) {
-                    found.extend(self.carry_over(node, &deed.operation));
-                }
-            }
-        }
-        found
-    }
-
-    /// Whether an author is in the head as the member that it was, or comes into it with its own Add.
-    fn stands(&self, found: &[Carried], origin: Option<Origin<'_>>) -> bool {
-        match origin {
-            Some(Origin::AtFork(leaf)) => self.now(leaf).is_some(),
-            Some(Origin::Added(client)) => {
-                let is_in = self.present.contains(client) && !self.removed.contains(client);
-                is_in || found.iter().any(|carried| carried.is_add_of(client))
-            }
-            None => false,
-        }
-    }
-
-    /// Whether the head's admin list lets the author do this.
-    fn is_authorised(&self, deed: &Deed) -> bool {
-        let asked_for = match &deed.operation {
-            Operation::Remove(member) => member.leaf == deed.author.leaf,
-            Operation::Rejoin { .. } => true,
-            _ => false,
-        };
-        let admins = self.onto.admins;
-        asked_for || admins.is_empty() || admins.contains(&deed.author.credential)
-    }
-
-    fn carry_over(&self, node: &Node<'a>, operation: &Operation) -> Option<Carried> {
-        let at_fork = |leaf| match self.losing.origin(node, leaf) {
-            Some(Origin::AtFork(leaf)) => Some(leaf),
-            _ => None,
-        };
-        let carried = |kind, member: &Member, at_fork: Option<LeafIndex>, onto| {
-            Some(Carried { kind, member: member.clone(), at_fork, onto, commit: node.edge.commit.clone() })
-        };
-        match operation {
-            Operation::Add(member) => {
-                let client = &member.credential;
-                let is_new = !self.present.contains(client) && !self.removed.contains(client);
-                if is_new { carried(CarryKind::Add, member, None, None) } else { None }
-            }
-            Operation::Remove(member) => {
-                let leaf = at_fork(member.leaf)?;
-                carried(CarryKind::Remove, member, Some(leaf), Some(self.now(leaf)?))
-            }
-            Operation::Rejoin { from, .. } => {
-                let leaf = at_fork(from.leaf)?;
-                let now = self.now(leaf)?;
-                // Taken in again on the head's branch too: it is there.
-                if self.has_rejoined(leaf) {
-                    None
-                } else {
-                    carried(CarryKind::Rejoin, from, Some(leaf), Some(now))
-                }
-            }
-            Operation::Update(_) | Operation::Context | Operation::PreSharedKey => None,
-        }
-    }
-
-    /// What the tips did that a merge on a losing branch merged, where they are known: it only repeats that, and who
-    /// did it first is the author.
-    fn originals(&self, node: &Node<'a>) -> Vec<&'a Operation> {
-        let Some(merge) = &node.edge.child.summary.merge else { return Vec::new() };
-        let fork = EpochId(merge.fork_epoch.clone());
-        let losing = self.history.losing(&fork, None);
-        let mut found = Vec::new();
-        for (place, tip) in losing.nodes().iter().enumerate() {
-            if merge.tips.contains(&tip.edge.commit.0) {
-                found.extend(losing.branch_to(place).into_iter().flat_map(|node| node.edge.operations()));
-            }
-        }
-        found
-    }
-}
-
-/// Whether two operations do the same to the same client.
-fn is_same(one: &Operation, other: &Operation) -> bool {
-    match (one, other) {
-        (Operation::Add(one), Operation::Add(other)) | (Operation::Remove(one), Operation::Remove(other)) => {
-            one.credential == other.credential
-        }
-        (Operation::Rejoin { from: one, .. }, Operation::Rejoin { from: other, .. }) => {
-            one.credential == other.credential
-        }
-        _ => false,
-    }
 }

@@ -9,6 +9,7 @@ mod carry;
 mod choice;
 mod evidence;
 mod finality;
+mod judge;
 mod leaf_set;
 mod moved_on;
 mod summary;

@@ -1,6 +1,8 @@
 //! Synthetic histories: no keys, and ids are short words. A commit "a" makes the epoch "a".
 
+mod branched;
 mod carry;
+mod cascades;
 mod finality;
 mod order;
 mod records;
