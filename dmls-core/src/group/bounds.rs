@@ -1,5 +1,7 @@
 //! The hard bounds (DESIGN 4.5): how much is kept of what is not closed, by count, age and bytes.
 
+use std::sync::Arc;
+
 use super::transaction::Transaction;
 use super::{Group, Keys};
 use crate::framing::DmlsProfile;
@@ -8,13 +10,14 @@ use crate::schedule::{CommitId, EpochId};
 
 impl Group {
     /// Bytes of the secrets of an epoch.
-    pub(super) fn epoch_bytes(keys: &Keys) -> u64 {
-        u64::try_from(keys.init.storage_len() + keys.epoch.secret_bytes()).unwrap_or(u64::MAX)
+    pub(super) fn size_of(&self, id: &EpochId, keys: &Keys) -> u64 {
+        let measure = || u64::try_from(keys.init.storage_len() + keys.epoch.secret_bytes());
+        self.sizes.get(id).copied().unwrap_or_else(|| measure().unwrap_or(u64::MAX))
     }
 
     /// Bytes of the secrets of all retained epochs.
     pub(super) fn retained_bytes(&self) -> u64 {
-        self.keys.values().map(Self::epoch_bytes).sum()
+        self.keys.iter().map(|(id, keys)| self.size_of(id, keys)).sum()
     }
 
     /// For how much reconciled time, in milliseconds, an epoch has had a child: for so long it is kept for what may
@@ -33,6 +36,21 @@ fn is_decided(epoch: &HistoryEpoch, commit: &CommitId) -> bool {
 }
 
 impl Transaction<'_> {
+    /// Measures the epochs whose keys have changed in this step.
+    pub(super) fn measure(&mut self) {
+        let Group { keys, sizes, .. } = &mut self.group;
+        let before = self.before.map(|before| &before.keys);
+        let same = |id: &EpochId, keys: &Keys| {
+            before
+                .and_then(|before| before.get(id))
+                .is_some_and(|old| Arc::ptr_eq(&old.epoch, &keys.epoch) && Arc::ptr_eq(&old.init, &keys.init))
+        };
+        sizes.retain(|id, _| keys.get(id).is_some_and(|keys| same(id, keys)));
+        let missing = self.group.keys.iter().filter(|(id, _)| !self.group.sizes.contains_key(*id));
+        let measured: Vec<_> = missing.map(|(id, keys)| (id.clone(), self.group.size_of(id, keys))).collect();
+        self.group.sizes.extend(measured);
+    }
+
     /// Deletes until no bound is exceeded, or nothing more may go.
     pub(super) fn keep_within_bounds(&mut self) {
         let head = self.group.keys.get(&self.group.state.head);
@@ -80,7 +98,11 @@ impl Transaction<'_> {
                 let id = epoch.children.get(commit)?.outcome.as_ref().ok()?;
                 self.group.history.epoch(id).map(|_| id.clone())
             };
-            if let Some(loser) = losers.filter_map(|child| stored(&child.commit)).next() {
+            let loser = losers.filter_map(|child| stored(&child.commit)).next();
+            if let Some(loser) = loser {
+                if !decided_only {
+                    self.report_split(&at, &towards);
+                }
                 let gone = self.group.history.subtree(&loser);
                 let removed = self.group.history.remove_branch(&loser).is_ok();
                 self.forget(gone);
@@ -96,6 +118,9 @@ impl Transaction<'_> {
         let decided = self.group.history.epoch(&at).is_some_and(|epoch| is_decided(epoch, &towards));
         if decided_only && !decided {
             return false;
+        }
+        if !decided_only {
+            self.report_split(&at, &towards);
         }
         self.move_anchor()
     }

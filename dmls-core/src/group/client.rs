@@ -371,6 +371,8 @@ fn first_group(id: GroupId, epoch: Epoch, dmls: DmlsSecrets, options: &GroupOpti
         state: State::new(anchor.clone(), number, now_ms),
         keys: [(anchor, keys)].into(),
         log: rpds::RedBlackTreeMap::new_sync(),
+        log_marks: std::iter::empty().collect(),
+        sizes: Default::default(),
         waiting: Default::default(),
         gone: rpds::RedBlackTreeMap::new_sync(),
         welcomes: Default::default(),

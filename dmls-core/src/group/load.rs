@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::log::LogMarks;
 use super::options::GroupOptions;
 use super::records::Value;
 use super::store::{GroupId, Key, MessageId, Store, StoreError, Table};
@@ -179,6 +180,8 @@ impl Group {
             history,
             keys,
             log: load_log(store, id)?,
+            log_marks: load_marks(store, id)?,
+            sizes: BTreeMap::new(),
             waiting,
             gone: scan(store, Table::Gone, id, only!(Value::Gone))?
                 .into_iter()
@@ -188,6 +191,15 @@ impl Group {
             state,
         }))
     }
+}
+
+/// How many commits of each epoch number are in the log.
+fn load_marks(store: &dyn Store, id: &GroupId) -> Result<LogMarks, StoreError> {
+    let marks = scan(store, Table::LogMarks, id, only!(Value::LogMark))?;
+    let number = |place: Vec<u8>| place.try_into().map(u64::from_be_bytes);
+    let mark =
+        |(place, mark)| number(place).map(|number| (number, mark)).map_err(|_| wrong_table(Table::LogMarks));
+    marks.into_iter().map(mark).collect()
 }
 
 /// The names of the messages in the log: their places say all that is needed.

@@ -71,7 +71,7 @@ impl Group {
         let Keys { epoch, .. } = self.keys.get(&self.state.head)?;
         let standing = match &self.state.place {
             Place::Member if self.state.leaving => Standing::Leaving,
-            Place::Member => Standing::Member,
+            Place::Member => self.state.behind.map_or(Standing::Member, Standing::Behind),
             Place::Outside { why: Blocked::Removed, .. } => Standing::Removed,
             Place::Outside { why: Blocked::Unusable(reason), .. } => Standing::Outside(reason.clone()),
         };
@@ -88,6 +88,11 @@ impl Group {
             members: epoch.tree().leaves().map(|(leaf, node)| member(leaf, node)).collect(),
             pending_proposals: epoch.proposals().len(),
             waiting: self.waiting.len(),
+            profile: epoch.profile().cloned(),
+            log_messages: self.log.size(),
+            log_commits: self.log_marks.commits(),
+            split: self.split_view(),
+            epochs: self.retained_view(epoch.profile()),
             retained: self.keys.len(),
             retained_bytes: self.retained_bytes(),
             punctures: self.keys.values().map(|keys| keys.init.punctured_count()).sum(),

@@ -20,6 +20,7 @@ mod act;
 mod authority;
 mod bounds;
 mod client;
+mod exposure;
 mod gone;
 mod handshake;
 mod load;
@@ -36,6 +37,7 @@ mod retention;
 mod retry;
 mod settle;
 mod speak;
+mod split;
 mod state;
 mod step;
 mod store;
@@ -56,6 +58,7 @@ pub use client::{
 };
 pub use gone::{Gone, Unreadable};
 pub use load::LoadError;
+pub use log::LogMark;
 pub use look::group_ids;
 pub use options::{GroupOptions, limits};
 pub use records::Value;
@@ -64,7 +67,10 @@ pub use speak::SpeakError;
 pub use state::{Place, State};
 pub use step::{Disposition, Effect, Event, Missing, Step};
 pub use store::{Changes, GroupId, Key, MemoryStore, MessageId, Store, StoreError, Table};
-pub use view::{ChildView, EpochView, ForkView, GroupView, HistoryView, Standing};
+pub use view::{
+    ChildView, EpochView, Exposure, ForkView, GroupView, HistoryView, RetainedView, SideView, SplitView,
+    Standing,
+};
 pub use waiting::{Reason, Source, Waiting};
 
 use crate::codec::Bytes;
@@ -72,6 +78,7 @@ use crate::epoch::Epoch;
 use crate::history::History;
 use crate::schedule::{EpochId, InitPprf};
 use crate::suite::Suite;
+use log::LogMarks;
 use transaction::Transaction;
 use waiting::WaitingRoom;
 
@@ -92,6 +99,8 @@ pub enum Input<'a> {
     Tick,
     /// A reconciliation with a peer has found nothing missing.
     Reconciled,
+    /// The log of a peer with which this client reconciles begins at this epoch number.
+    PeerFloor(u64),
 }
 
 /// The keys of a retained epoch.
@@ -112,6 +121,9 @@ pub struct Group {
     keys: BTreeMap<EpochId, Keys>,
     /// The messages in the log with their epoch numbers.
     log: RedBlackTreeMapSync<MessageId, u64>,
+    log_marks: LogMarks,
+    /// Bytes of each epoch's secrets, as far as measured.
+    sizes: BTreeMap<EpochId, u64>,
     waiting: WaitingRoom,
     /// Epochs that this client has deleted.
     gone: RedBlackTreeMapSync<EpochId, Gone>,
@@ -130,6 +142,10 @@ impl Group {
             Input::Tick => None,
             Input::Reconciled => {
                 transaction.reconciled();
+                None
+            }
+            Input::PeerFloor(floor) => {
+                transaction.peer_floor(floor);
                 None
             }
         };

@@ -21,6 +21,10 @@ pub struct GroupOptions {
     pub late_messages_ms: u64,
     /// Reconciled time after which a named child that nobody can produce is written off.
     pub write_off_after_ms: u64,
+    /// So many commits are kept in the log.
+    pub log_commits: u64,
+    /// And none for longer than this once its epoch is deleted; reconciled time.
+    pub log_age_ms: u64,
     /// A reconciliation counts as reconciled time for this long.
     pub reconciled_for_ms: u64,
     /// After how long a waiting message is dropped; it can be fetched again.
@@ -56,6 +60,8 @@ impl Default for GroupOptions {
             close_after_ms: 10 * 60_000,
             late_messages_ms: 10 * 60_000,
             write_off_after_ms: 60 * 60_000,
+            log_commits: 1024,
+            log_age_ms: 90 * 24 * 3_600_000,
             reconciled_for_ms: 60_000,
             waiting_ms: 10 * 60_000,
             quarantine_interval_ms: 60_000,
@@ -109,8 +115,6 @@ pub mod limits {
     pub const CATCHING_UP_BACK: u32 = 2048;
     /// Deleted epochs that are remembered by name.
     pub const GONE: usize = 1024;
-    /// How many epoch numbers below the anchor the log reaches.
-    pub const LOG_DEPTH: u64 = 1024;
 }
 
 /// The windows of application ratchets: 1000 forward, 100 back; while catching up more, so that it loses nothing

@@ -17,6 +17,10 @@ impl Transaction<'_> {
             if let Some(old) = before.history.epoch(id) {
                 spoken.subtract(&old.spoken);
             }
+            // The own keys are for sending: those of what has been sent are gone already.
+            if let Some(keys) = self.group.keys.get(id) {
+                spoken.remove(keys.epoch.own_leaf());
+            }
             if !spoken.is_empty() {
                 fresh.push((id.clone(), spoken));
             }

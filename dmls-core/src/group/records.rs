@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::ClientRecord;
 use super::gone::Gone;
+use super::log::LogMark;
 use super::state::State;
 use super::store::Table;
 use super::waiting::Waiting;
@@ -38,6 +39,8 @@ pub enum Value {
     NodeKey(HpkePrivateKey),
     /// A message that was sent or processed.
     Log(Bytes),
+    /// What the log has of one epoch number.
+    LogMark(LogMark),
     /// A message that waits.
     Waiting(Waiting),
     /// A Welcome that has not been delivered.
@@ -60,6 +63,7 @@ impl Value {
             Self::Subtree(_) => Table::Subtrees,
             Self::NodeKey(_) => Table::NodeKeys,
             Self::Log(_) => Table::Log,
+            Self::LogMark(_) => Table::LogMarks,
             Self::Waiting(_) => Table::Waiting,
             Self::Welcome(_) => Table::Welcomes,
             Self::Gone(_) => Table::Gone,

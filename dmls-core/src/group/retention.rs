@@ -10,8 +10,11 @@ impl Transaction<'_> {
     pub(super) fn retain(&mut self) {
         self.note_moved_on();
         self.delete_moved_on();
+        self.measure();
         while self.delete_closed_anchor() {}
         self.keep_within_bounds();
+        self.note_reunion();
+        self.note_caught_up();
         self.prune_log();
     }
 
@@ -58,6 +61,7 @@ impl Transaction<'_> {
                 && let Some(keys) = self.group.keys.remove(&id)
             {
                 self.group.state.votes_due.remove(&id);
+                self.group.sizes.remove(&id);
                 self.remember_gone(&id, keys.epoch.context().epoch);
                 self.event(Event::Deleted { epoch: id });
             }

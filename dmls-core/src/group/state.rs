@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::split::Split;
 use crate::history::Blocked;
 use crate::schedule::{CommitId, EpochId};
 
@@ -56,6 +57,10 @@ pub struct State {
     pub(super) floor: u64,
     /// MLS epoch number of the epoch in which this client came in.
     pub(super) joined: u64,
+    /// Members that went another way at a fork point which was deleted undecided.
+    pub(super) split: Option<Split>,
+    /// A peer's log begins at this epoch number, above the head's: from that peer this client cannot catch up.
+    pub(super) behind: Option<u64>,
 }
 
 impl State {
@@ -77,6 +82,8 @@ impl State {
             leaving: false,
             floor,
             joined: floor,
+            split: None,
+            behind: None,
         }
     }
 

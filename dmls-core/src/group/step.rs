@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Group;
 use super::gone::Unreadable;
 use super::store::{Changes, MessageId, Store, StoreError};
+use super::view::SplitView;
 use crate::codec::Bytes;
 use crate::history::{Member, Operation};
 use crate::schedule::{CommitId, EpochId};
@@ -184,6 +185,20 @@ pub enum Event {
     Deleted {
         /// The epoch.
         epoch: EpochId,
+    },
+    /// A fork point was deleted undecided, and members are not known to be on this side of it: should they come back, they
+    /// have to rejoin, or this side has to. Told once for a cut.
+    Split {
+        /// Who is where, as far as known.
+        split: SplitView,
+    },
+    /// A peer has dropped from its log what this client would need next. If no other peer has it, somebody has to invite
+    /// this client again.
+    Behind {
+        /// MLS epoch number of the head.
+        head: u64,
+        /// Where the peer's log begins.
+        floor: u64,
     },
     /// A member named two children of one epoch: its vote there weighs nothing.
     Equivocation {

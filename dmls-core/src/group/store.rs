@@ -44,6 +44,8 @@ pub enum Table {
     NodeKeys,
     /// Ciphertexts sent and received, by group, order and id.
     Log,
+    /// What the log has of each epoch number, by group and number.
+    LogMarks,
     /// Ciphertexts that cannot be processed yet, by group and id.
     Waiting,
     /// Welcomes that have not been delivered yet, by group and key package reference.
@@ -54,7 +56,7 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Client,
         Self::KeyPackages,
         Self::Groups,
@@ -65,6 +67,7 @@ impl Table {
         Self::Subtrees,
         Self::NodeKeys,
         Self::Log,
+        Self::LogMarks,
         Self::Waiting,
         Self::Welcomes,
         Self::Gone,
@@ -83,6 +86,7 @@ impl Table {
             Self::Subtrees => "subtrees",
             Self::NodeKeys => "node_keys",
             Self::Log => "log",
+            Self::LogMarks => "log_marks",
             Self::Waiting => "waiting",
             Self::Welcomes => "welcomes",
             Self::Gone => "gone",
@@ -155,6 +159,11 @@ impl Key {
     /// A message of the log.
     pub fn log(group: &GroupId, order: u64, id: &MessageId) -> Self {
         Self::of_group(Table::Log, group).with(&order.to_be_bytes()).with(&id.0)
+    }
+
+    /// What the log has of an epoch number.
+    pub fn log_mark(group: &GroupId, order: u64) -> Self {
+        Self::of_group(Table::LogMarks, group).with(&order.to_be_bytes())
     }
 }
 

@@ -7,9 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::records::Value;
 use super::step::{Disposition, Effect, Event, Step};
-use super::store::{Changes, Key, MessageId, Table};
+use super::store::{Changes, Key, Table};
 use super::{Group, Keys};
-use crate::codec::{Bytes, CodecError};
+use crate::codec::CodecError;
 use crate::history::Member;
 use crate::schedule::{CommitId, EpochId};
 use crate::tree::{LeafIndex, LeafNode};
@@ -101,12 +101,6 @@ impl<'a> Transaction<'a> {
             self.effects.truncate(effects);
         }
         done
-    }
-
-    /// Keeps a message in the log, from which it is served to others.
-    pub(super) fn log(&mut self, id: MessageId, order: u64, bytes: &[u8]) {
-        self.group.log.insert_mut(id, order);
-        self.changes.put(Key::log(&self.group.id, order, &id), Value::Log(Bytes::from(bytes)));
     }
 
     /// Who sits on a leaf of an epoch.

@@ -2,7 +2,8 @@
 
 use super::store::GroupId;
 use crate::codec::Bytes;
-use crate::history::{Member, Operation};
+use crate::framing::DmlsProfile;
+use crate::history::{LeafSet, Member, Operation};
 use crate::schedule::{CommitId, EpochId};
 use crate::tree::LeafIndex;
 
@@ -17,6 +18,9 @@ pub enum Standing {
     Removed,
     /// The winning branch cannot be entered: why, as a sentence.
     Outside(String),
+    /// It is a member of its head, but a peer has dropped what comes next from its log, which begins at this epoch number:
+    /// unless another peer has it, this client has to be invited again.
+    Behind(u64),
 }
 
 /// A group as of now.
@@ -46,12 +50,79 @@ pub struct GroupView {
     pub pending_proposals: usize,
     /// Messages that wait for others.
     pub waiting: usize,
+    /// The group's retention bounds and admins.
+    pub profile: Option<DmlsProfile>,
+    /// Messages in the log.
+    pub log_messages: usize,
+    /// Commits among them.
+    pub log_commits: u64,
+    /// Members that went another way at a fork point which is gone.
+    pub split: Option<SplitView>,
+    /// The epochs whose keys are stored, parents before children.
+    pub epochs: Vec<RetainedView>,
     /// Epochs whose keys are stored.
     pub retained: usize,
     /// Bytes of their secrets.
     pub retained_bytes: u64,
     /// Punctures over all of them.
     pub punctures: usize,
+}
+
+/// A retained epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RetainedView {
+    /// The epoch.
+    pub epoch: EpochId,
+    /// Its MLS epoch number.
+    pub number: u64,
+    /// Whether it is the head or an ancestor of it.
+    pub on_head: bool,
+    /// For how long it has been known: reconciled time, in milliseconds.
+    pub age_ms: u64,
+    /// Bytes of its secrets.
+    pub bytes: u64,
+    /// Punctures of its PRF.
+    pub punctures: usize,
+    /// What could be read in it if this device were taken now.
+    pub exposure: Exposure,
+    /// When it goes at the latest, as things are and if this client stays reconciled; Unix milliseconds. None: it stays
+    /// until something happens.
+    pub until_ms: Option<u64>,
+}
+
+/// What a thief of this device could read of an epoch's traffic (DESIGN 4.9).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposure {
+    /// Whether the children of commits that have not been processed can be derived.
+    pub commits: bool,
+    /// Whether the contents of commits, proposals and votes can be read.
+    pub handshakes: bool,
+    /// Members whose application messages that have not come yet can be read. Those that have come cannot.
+    pub senders: LeafSet,
+}
+
+/// A cut that has outlived what is retained (DESIGN 4.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitView {
+    /// The fork point, which is deleted.
+    pub at: EpochId,
+    /// Its MLS epoch number.
+    pub number: u64,
+    /// The commit on it that this client's branch goes through.
+    pub kept: CommitId,
+    /// Members that are known to have gone another way.
+    pub sides: Vec<SideView>,
+    /// Members that have not been heard on either.
+    pub silent: Vec<Member>,
+}
+
+/// Members on one side of a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SideView {
+    /// The commit that they went by.
+    pub commit: CommitId,
+    /// The members.
+    pub members: Vec<Member>,
 }
 
 /// The history of a group as this client knows it.

@@ -361,6 +361,20 @@ pub enum EventView {
         /// The epoch.
         epoch: String,
     },
+    /// A cut outlived what is retained: these members have to rejoin, or this side has to.
+    Split {
+        /// The fork point.
+        at: String,
+        /// Who is not known to be on this side.
+        away: Vec<String>,
+    },
+    /// A peer has dropped from its log what this node would need next.
+    Behind {
+        /// The MLS epoch number of the head.
+        head: u64,
+        /// Where the peer's log begins.
+        floor: u64,
+    },
     /// A member named two children of one epoch.
     Equivocation {
         /// The fork point.

@@ -90,6 +90,7 @@ fn weight(event: &EventView) -> usize {
             Payload::Text(text) | Payload::Hex(text) => text.len(),
         },
         EventView::Head { left, .. } => left.len() * 80,
+        EventView::Split { away, .. } => away.len() * 80,
         EventView::Epoch { operations, .. } | EventView::BranchLost { operations, .. } => {
             operations.len() * 80
         }

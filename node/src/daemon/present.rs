@@ -64,6 +64,9 @@ pub(super) fn group(view: core::GroupView, around: Surroundings) -> GroupView {
             Standing::Leaving => StandingView::Leaving,
             Standing::Removed => StandingView::Removed,
             Standing::Outside(why) => StandingView::Outside(why),
+            Standing::Behind(floor) => StandingView::Outside(format!(
+                "a peer's log begins at epoch {floor}; if no other peer has more, somebody has to invite this node again"
+            )),
         },
         own_leaf: view.own_leaf.0,
         size: view.members.len(),
@@ -167,6 +170,11 @@ pub(super) fn event(event: &core::Event) -> Option<EventView> {
             EventView::BranchLost { tip: epoch(tip), operations: words }
         }
         core::Event::Deleted { epoch: id } => EventView::Deleted { epoch: epoch(id) },
+        core::Event::Split { split } => {
+            let sides = split.sides.iter().flat_map(|side| &side.members);
+            EventView::Split { at: epoch(&split.at), away: sides.chain(&split.silent).map(who).collect() }
+        }
+        core::Event::Behind { head, floor } => EventView::Behind { head: *head, floor: *floor },
         core::Event::Equivocation { at, member } => {
             EventView::Equivocation { at: epoch(at), member: who(member) }
         }

@@ -2,6 +2,8 @@
 
 mod bounds;
 mod clocks;
+mod exposure;
+mod log;
 mod ratchets;
 
 use dmls_core::framing::DmlsProfile;

@@ -45,8 +45,8 @@ fn late_messages_are_taken_for_ten_minutes() {
         let thief = stored(&world, 3, &epoch).expect("the epoch is retained");
         assert!(thief.open(&late[2]).is_none(), "what is taken now does not");
         assert_eq!(texts(&world, 3), ["late 0", "late 1"]);
-        // All but the absent one have moved on. Evidence of all of them is readable as before.
-        for (leaf, expected) in [(0, false), (1, false), (2, true), (3, false)] {
+        // All but the absent one have moved on; the own keys are for sending. Evidence of all is readable as before.
+        for (leaf, expected) in [(0, false), (1, false), (2, true), (3, true)] {
             let application = key(&world, &epoch, leaf, RatchetType::Application);
             assert_eq!(
                 application,
