@@ -16,5 +16,5 @@ mod world;
 
 pub use insider::{Insider, contains, meta_of, stored_bytes, stored_records};
 pub use schedule::Schedule;
-pub use thief::{Loot, Thief};
+pub use thief::{Loot, Thief, open_path};
 pub use world::{Ordeal, Peer, Watch, World};

@@ -206,7 +206,9 @@ impl Thief {
             if found.entered {
                 continue;
             }
-            let path = found.path.clone().or_else(|| self.open_path(found));
+            let parent = &self.states[found.parent].epoch;
+            let open = || open_path(parent, &found.content, &found.staged, &self.keys);
+            let path = found.path.clone().or_else(open);
             let Some(path) = path else { continue };
             self.keys.extend(path.private_keys.iter().cloned());
             self.loot.paths.insert(name.1.clone());
@@ -220,23 +222,6 @@ impl Thief {
             let found = self.commits.get_mut(&name).expect("it was there");
             (found.path, found.entered) = (Some(path), entered);
         }
-    }
-
-    /// Opens a commit's path for whichever leaf a key is at hand.
-    fn open_path(&self, found: &Plunder) -> Option<DerivedPath> {
-        let parent = &self.states[found.parent].epoch;
-        let Content::Commit(commit) = &found.content.content.content else { panic!("a commit") };
-        let path = commit.path.as_ref()?;
-        let confirmed_transcript_hash = parent.context().confirmed_transcript_hash.clone();
-        let context = GroupContext { confirmed_transcript_hash, ..found.staged.context().clone() };
-        let context = context.encoded().expect("bytes");
-        let added = found.staged.added.iter().map(|added| added.leaf).collect();
-        // The copath is the same before and after the path is merged.
-        let tree = found.staged.child.tree();
-        let private = |key: &HpkePublicKey| self.keys.get(key).cloned();
-        let from = found.staged.committer_leaf;
-        let open = |own: LeafIndex| tree.decrypt_path(from, own, path, &added, &context, &private).ok();
-        tree.leaves().find_map(|(own, _)| open(own))
     }
 
     /// Derives a commit's child from an open path, if any PPRF at hand gives an init secret that fits; and the Welcomes
@@ -264,6 +249,27 @@ impl Thief {
         }
         None
     }
+}
+
+/// Opens a commit's path for whichever leaf a key is at hand.
+pub fn open_path(
+    parent: &Epoch,
+    content: &AuthenticatedContent,
+    staged: &PublicCommit,
+    keys: &BTreeMap<HpkePublicKey, HpkePrivateKey>,
+) -> Option<DerivedPath> {
+    let Content::Commit(commit) = &content.content.content else { panic!("a commit") };
+    let path = commit.path.as_ref()?;
+    let confirmed_transcript_hash = parent.context().confirmed_transcript_hash.clone();
+    let context = GroupContext { confirmed_transcript_hash, ..staged.context().clone() };
+    let context = context.encoded().expect("bytes");
+    let added = staged.added.iter().map(|added| added.leaf).collect();
+    // The copath is the same before and after the path is merged.
+    let tree = staged.child.tree();
+    let private = |key: &HpkePublicKey| keys.get(key).cloned();
+    let from = staged.committer_leaf;
+    let open = |own: LeafIndex| tree.decrypt_path(from, own, path, &added, &context, &private).ok();
+    tree.leaves().find_map(|(own, _)| open(own))
 }
 
 /// The Welcomes whose GroupInfo a welcome secret opens.
