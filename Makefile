@@ -1,5 +1,5 @@
 # Two commands do all on a fresh machine: `make demo` and `make test`. Both look for what is missing first.
-.PHONY: demo test setup lint install
+.PHONY: demo test setup lint install fuzz
 
 setup:
 	@bash scripts/setup.sh
@@ -22,3 +22,8 @@ lint: setup
 # Puts `dmls` on the PATH, optimised.
 install: setup
 	cargo install --locked --path node
+
+MINUTES ?= 10
+# Looks for inputs that break something, for MINUTES. `tests/fuzz/run --help` has more.
+fuzz: setup
+	@tests/fuzz/run --minutes $(MINUTES) $(FUZZ)

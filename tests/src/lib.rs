@@ -8,6 +8,7 @@
 //! **How to drive it.** [`World::new`], [`World::form`], then `act`, `cut`, `heal`, `run`.
 
 pub mod dmls_vectors;
+pub mod fuzz;
 mod insider;
 pub mod oracle;
 mod schedule;

@@ -29,6 +29,8 @@ pub struct Schedule {
 
 /// For how long healing may take, in milliseconds.
 const HEALING: u64 = 180_000;
+/// After which time nothing may be left to do, in milliseconds.
+const RESTING: u64 = 20 * 60_000;
 
 impl Schedule {
     /// A group of some size with two clients outside, all chosen by the seed, as is what happens.
@@ -181,5 +183,26 @@ impl Schedule {
         self.world.heal();
         self.world.run(HEALING);
         Judge { world: &self.world, founders: self.founders, said: &self.said, name }.judge()
+    }
+
+    /// Long after: nothing waits, nobody has anything to say, a restart changes nothing, and all still agree.
+    pub fn rest_and_judge(&mut self, name: &str) {
+        self.world.run(RESTING);
+        let sent = self.world.sent();
+        self.world.run(RESTING);
+        assert_eq!(self.world.sent(), sent, "{name}: somebody still speaks");
+        for place in 0..self.world.peers.len() {
+            let state = |world: &World| {
+                let group = world.peers[place].group.as_ref()?;
+                Some((group.view(), group.history(), group.next_deadline()))
+            };
+            let Some(before) = state(&self.world) else { continue };
+            let waiting = before.0.as_ref().map_or(0, |view| view.waiting);
+            assert_eq!(waiting, 0, "{name}: member {place} waits for ever");
+            self.world.restart(place);
+            assert!(state(&self.world) == Some(before), "{name}: a restart changes member {place}");
+        }
+        assert_eq!(self.world.sent(), sent, "{name}: a restart has published something");
+        Judge { world: &self.world, founders: self.founders, said: &self.said, name }.judge();
     }
 }

@@ -3,6 +3,7 @@
 mod attack;
 mod converge;
 mod dmls_vectors;
+mod fuzzed;
 mod model;
 mod retention;
 mod store;
