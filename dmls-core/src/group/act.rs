@@ -1,27 +1,23 @@
 //! What the user does: send, invite, remove, refresh, leave.
 
-use std::sync::Arc;
-
 use thiserror::Error;
 
-use super::authority::{Authority, is_authorised};
-use super::handshake::{NewChild, removed_by};
+use super::Group;
+use super::commit::Intent;
 use super::options::limits;
-use super::records::Value;
 use super::speak::{SpeakError, other_tips};
 use super::state::Place;
-use super::step::{Effect, Step};
+use super::step::Step;
 use super::store::{Key, Table};
 use super::transaction::Transaction;
-use super::{Group, Keys};
 use crate::codec::{Bytes, CodecError, encode};
-use crate::epoch::{CommitRequest, CreateError, InitSource, NoPsks};
+use crate::epoch::CreateError;
 use crate::framing::{
-    Add, Content, DmlsApplication, DmlsJoin, KeyPackage, KeyPackageError, KeyPackagePolicy, MlsMessage,
-    MlsMessageBody, Proposal, ProposalRef, Remove,
+    Add, Content, DmlsApplication, KeyPackage, KeyPackageError, KeyPackagePolicy, MlsMessage, MlsMessageBody,
+    Proposal, Remove,
 };
-use crate::schedule::{CommitId, DmlsKeyError, EpochId, GroupContext, RatchetType, child_init_input};
-use crate::suite::{CryptoError, Secret, Strictness};
+use crate::schedule::{DmlsKeyError, EpochId, RatchetType};
+use crate::suite::{CryptoError, Strictness};
 use crate::tree::LeafIndex;
 use rand_core::CryptoRng;
 
@@ -87,7 +83,8 @@ pub enum ActionError {
 }
 
 impl Group {
-    /// Sends an application message in the head.
+    /// Sends an application message in the head. If a merge is about to remove somebody, it is made first; if this client
+    /// may not make it, or not yet, the message is sent all the same and [`super::Event::RemovalPending`] says so.
     ///
     /// # Errors
     /// [`ActionError`]; then nothing has changed.
@@ -96,6 +93,7 @@ impl Group {
             return Err(ActionError::PayloadTooLarge(payload.len()));
         }
         let mut transaction = Transaction::new(self, now_ms, rng);
+        transaction.merge_before_sending();
         let head = transaction.member_head()?;
         let keys = transaction.keys_of(&head)?;
         let data = DmlsApplication {
@@ -191,7 +189,7 @@ impl Group {
         rng: &mut dyn CryptoRng,
     ) -> Result<Step, ActionError> {
         let mut transaction = Transaction::new(self, now_ms, rng);
-        transaction.commit_on_head(proposals)?;
+        transaction.commit_on_head(Intent { proposals, merge: None })?;
         Ok(transaction.finish(None)?)
     }
 
@@ -229,110 +227,5 @@ impl Transaction<'_> {
         self.seal(epoch, Content::Proposal(Proposal::Remove(Remove { removed })))?;
         self.mark_sent(epoch);
         Ok(())
-    }
-
-    /// Whether this client may commit once more: it does not pile up commits that nobody confirms (DESIGN 4.7).
-    fn be_patient(&self, head: &EpochId) -> Result<(), ActionError> {
-        let Group { history, keys, options, state, .. } = &self.group;
-        let newest_final = history.newest_final(head, &|epoch| self.group.is_closed(epoch));
-        let own = |at: &EpochId, commit: &CommitId| {
-            let committer =
-                history.epoch(at).and_then(|epoch| epoch.children.get(commit)).map(|c| c.committer);
-            committer.is_some() && committer == keys.get(at).map(|keys| keys.epoch.own_leaf())
-        };
-        // From the head up to what is final.
-        let open = history
-            .ancestors(head)
-            .zip(std::iter::once(head).chain(history.ancestors(head).map(|(at, _)| at)));
-        let open = open.take_while(|(_, below)| Some(*below) != newest_final);
-        let commits = open.filter(|((at, commit), _)| own(at, commit)).count();
-        let commits = u32::try_from(commits).unwrap_or(u32::MAX);
-        let Some(excess) = commits.checked_sub(options.own_commits) else { return Ok(()) };
-        let wait = options
-            .own_commit_wait_ms
-            .saturating_mul(1 << excess.min(32))
-            .min(options.own_commit_max_wait_ms);
-        let left = state.committed_at.saturating_add(wait).saturating_sub(state.now_ms);
-        if left == 0 { Ok(()) } else { Err(ActionError::TooEager { commits, wait_s: left.div_ceil(1000) }) }
-    }
-
-    /// Commits these proposals, and those that wait in the head, with a new path: the child is made and the parent
-    /// punctured before the first byte leaves (DESIGN 4.3).
-    pub(super) fn commit_on_head(&mut self, proposals: Vec<Proposal>) -> Result<(), ActionError> {
-        let head = self.member_head()?;
-        if self.group.history.epoch(&head).is_none_or(|record| record.own.named.is_some()) {
-            return Err(ActionError::AlreadyCommitted);
-        }
-        self.be_patient(&head)?;
-        let meta = self.meta(&head).map_err(ActionError::Speak)?;
-        let keys = self.keys_of(&head)?;
-        let references = self.committable(&keys, &proposals);
-        let suite = self.group.suite;
-        let puncturing = self.group.options.puncturing;
-        let mut init = keys.init.as_ref().clone();
-        let created = {
-            let mut evaluate = |conf: &Secret, context: &GroupContext| {
-                let x = child_init_input(suite, conf, context)?;
-                if puncturing { init.evaluate_and_puncture(&x) } else { init.evaluate(&x) }
-            };
-            let mut request = CommitRequest::new(&NoPsks, &Authority);
-            request.proposals = proposals;
-            request.references = references;
-            request.meta = Some(meta);
-            request.sending = self.sending();
-            request.group_info.join = Some(DmlsJoin { parent: head.0.clone(), ..DmlsJoin::default() });
-            keys.epoch.create_commit(&request, InitSource::Dmls(&mut evaluate), self.rng)?
-        };
-        let dmls = created.dmls.ok_or(ActionError::NotAMember)?;
-        let child = Keys { epoch: Arc::new(created.child), init: Arc::new(dmls.parent_init) };
-        let parent_keys = Keys { epoch: Arc::new(created.parent), init: Arc::new(init) };
-        self.group.state.committed_at = self.now();
-        let added: Vec<Bytes> = created.commit.added.iter().map(|added| added.reference.clone()).collect();
-        let new = NewChild {
-            parent: head.clone(),
-            parent_keys,
-            commit: created.commit,
-            child: Ok((dmls.dmls_epoch, child)),
-        };
-        if let super::receive::Outcome::Rejected(rule) = self.add_child(new, Some(())) {
-            return Err(ActionError::Record(rule));
-        }
-        // What is published is stored with the child that it leads to.
-        self.publish(&head, created.message)?;
-        self.mark_handshake(&head);
-        let own = keys.epoch.own_leaf();
-        self.evidence |= self.group.history.record_spoken(&head, own).unwrap_or(false);
-        if let Some(welcome) = created.welcome {
-            self.deliver(&added, MlsMessage::from(welcome).to_bytes()?);
-        }
-        Ok(())
-    }
-
-    /// The proposals of the head that this client may commit beside `proposals`: removals of others.
-    fn committable(&self, keys: &Keys, proposals: &[Proposal]) -> Vec<ProposalRef> {
-        let own = keys.epoch.own_leaf();
-        let mut taken = removed_by(proposals.iter());
-        let mut references = Vec::new();
-        for (reference, sent) in keys.epoch.proposals() {
-            if let Proposal::Remove(remove) = &sent.proposal
-                && remove.removed != own
-                && is_authorised(keys.epoch.public(), sent)
-                && keys.epoch.leaf(remove.removed).is_some()
-                && taken.insert(remove.removed)
-            {
-                references.push(reference.clone());
-            }
-        }
-        references
-    }
-
-    /// Stores a Welcome for everybody who was added, until each has it.
-    fn deliver(&mut self, key_packages: &[Bytes], bytes: Vec<u8>) {
-        for key_package in key_packages {
-            let key = Key::named(Table::Welcomes, &self.group.id, key_package.as_slice());
-            self.changes.put(key, Value::Welcome(bytes.clone().into()));
-            self.group.welcomes.insert(key_package.clone());
-            self.effects.push(Effect::Welcome { key_package: key_package.clone(), bytes: bytes.clone() });
-        }
     }
 }

@@ -230,13 +230,17 @@ impl Transaction<'_> {
         if own.is_some()
             && let Some(record) = self.group.history.epoch_mut(&parent)
         {
-            record.own.named = Some(id);
+            record.own.named = Some(id.clone());
         }
         self.group.keys.insert(parent.clone(), parent_keys);
+        let entered = child.as_ref().ok().map(|(epoch, _)| epoch.clone());
         if let Ok((epoch, keys)) = child {
             self.group.keys.insert(epoch, keys);
         }
         self.effects.extend(event.map(super::Effect::Event));
+        if let Some(epoch) = entered {
+            self.report_merge(&parent, &epoch, &id);
+        }
         let children =
             self.group.history.epoch(&parent).map(|p| p.children.keys().cloned().collect::<Vec<_>>());
         if let Some(children) = children.filter(|children| children.len() > 1) {

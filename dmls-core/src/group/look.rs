@@ -86,6 +86,7 @@ impl Group {
             standing,
             own_leaf: epoch.own_leaf(),
             members: epoch.tree().leaves().map(|(leaf, node)| member(leaf, node)).collect(),
+            unhealed: self.debts().iter().collect(),
             pending_proposals: epoch.proposals().len(),
             waiting: self.waiting.len(),
             profile: epoch.profile().cloned(),

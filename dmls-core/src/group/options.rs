@@ -15,6 +15,12 @@ pub struct GroupOptions {
     pub ack_span_per_member_ms: u64,
     /// `Δ`: how long each member waits longer than the one before it for committing what is pending.
     pub turn_slot_ms: u64,
+    /// A fork that is not decided is merged when nothing has come there for this long.
+    pub settle_ms: u64,
+    /// How long a merge waits, beyond its turn, for KeyPackages.
+    pub key_package_wait_ms: u64,
+    /// After how long an Add is given up whose KeyPackage never came.
+    pub deferred_for_ms: u64,
     /// How long a decision must have held before its epoch is closed; reconciled time.
     pub close_after_ms: u64,
     /// For how long a sender's application keys of an epoch are kept once it has spoken below it; reconciled time.
@@ -37,6 +43,8 @@ pub struct GroupOptions {
     pub own_commit_wait_ms: u64,
     /// And at most this long.
     pub own_commit_max_wait_ms: u64,
+    /// A merge or a rejoin waits no longer than this.
+    pub merge_max_wait_ms: u64,
     /// For how long a key package that this client makes is valid, in seconds.
     pub key_package_lifetime_s: u64,
     /// How plaintexts are padded.
@@ -57,6 +65,9 @@ impl Default for GroupOptions {
             ack_span_ms: 5_000,
             ack_span_per_member_ms: 50,
             turn_slot_ms: 1_000,
+            settle_ms: 1_000,
+            key_package_wait_ms: 2_000,
+            deferred_for_ms: 7 * 24 * 3_600_000,
             close_after_ms: 10 * 60_000,
             late_messages_ms: 10 * 60_000,
             write_off_after_ms: 60 * 60_000,
@@ -68,6 +79,7 @@ impl Default for GroupOptions {
             own_commits: 8,
             own_commit_wait_ms: 60_000,
             own_commit_max_wait_ms: 60 * 60_000,
+            merge_max_wait_ms: 60_000,
             key_package_lifetime_s: 90 * 24 * 3600,
             padding: Padding::Multiple(64),
             puncturing: true,
@@ -111,6 +123,10 @@ pub mod limits {
     pub const QUARANTINED_BYTES: usize = 1 << 20;
     /// Proposals of one member in one epoch that are kept for commits to come. Any more wait until a commit names them.
     pub const PROPOSALS_OF_MEMBER: usize = 16;
+    /// Proposals by reference in one commit.
+    pub const REFERENCES: usize = 256;
+    /// Adds that are put off and remembered.
+    pub const DEFERRED: usize = 256;
     /// How many generations back an application key is kept while this client is catching up.
     pub const CATCHING_UP_BACK: u32 = 2048;
     /// Deleted epochs that are remembered by name.

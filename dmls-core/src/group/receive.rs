@@ -224,7 +224,8 @@ impl Transaction<'_> {
         let Ok(id) = id else { return Outcome::rejected("The message cannot be encoded again.") };
         let on_head = self.group.history.is_on_path(epoch, &self.group.state.head);
         let payload = application.payload.as_slice().to_vec();
-        self.event(Event::Message { id, epoch: epoch.clone(), sender, payload, on_head });
+        let unhealed = self.group.is_unhealed(&sender);
+        self.event(Event::Message { id, epoch: epoch.clone(), sender, payload, on_head, unhealed });
         Outcome::Applied
     }
 }

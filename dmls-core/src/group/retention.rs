@@ -22,7 +22,8 @@ impl Transaction<'_> {
     fn delete_closed_anchor(&mut self) -> bool {
         let anchor = self.group.history.anchor().clone();
         let closed = self.group.history.epoch(&anchor).is_some_and(|epoch| self.group.is_closed(epoch));
-        closed && self.move_anchor()
+        // What it holds has to come into the head first, or be put off.
+        closed && !self.group.is_open(&anchor) && self.move_anchor()
     }
 
     /// The way from the anchor to the head: each epoch above the head with the commit that leads on. Outside, the winning

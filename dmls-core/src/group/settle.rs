@@ -1,6 +1,5 @@
 //! What follows from new evidence or from time passing: the head, what is final, and what this client says next.
 
-use super::authority::is_authorised;
 use super::state::Place;
 use super::step::Event;
 use super::transaction::Transaction;
@@ -29,7 +28,7 @@ impl Transaction<'_> {
         self.retain();
     }
 
-    fn follow_evidence(&mut self) {
+    pub(super) fn follow_evidence(&mut self) {
         if !std::mem::take(&mut self.evidence) {
             return;
         }
@@ -40,6 +39,8 @@ impl Transaction<'_> {
         self.report_equivocation();
         self.schedule_votes();
         self.schedule_ack();
+        self.schedule_merge();
+        self.schedule_update();
         self.schedule_turn();
     }
 
@@ -52,8 +53,10 @@ impl Transaction<'_> {
             let number = self.group.history.epoch(&to).map_or(0, |epoch| epoch.number);
             self.group.state.head = to.clone();
             self.group.state.ack_due = None;
-            self.group.state.turn_due = None;
-            self.event(Event::Head { from, to, number, left });
+            self.group.state.turn = None;
+            self.group.state.update_due = None;
+            self.event(Event::Head { from: from.clone(), to: to.clone(), number, left });
+            self.announce_closed(&from, &to);
         }
         let place = match head.outside {
             None => Place::Member,
@@ -255,26 +258,6 @@ impl Transaction<'_> {
             let span = self.group.options.span(members);
             let wait = self.random_below(span);
             self.group.state.ack_due = Some(self.now().saturating_add(wait));
-        }
-    }
-
-    /// Whoever has its turn commits what is pending (DESIGN 4.4: slot i waits i·Δ plus jitter).
-    pub(super) fn schedule_turn(&mut self) {
-        let head = self.group.state.head.clone();
-        let Some(keys) = self.group.keys.get(&head) else { return };
-        let own = keys.epoch.own_leaf();
-        let public = keys.epoch.public();
-        let authorised = keys.epoch.proposals().values().filter(|sent| is_authorised(public, sent));
-        let leaving = super::handshake::removed_by(authorised.map(|sent| &sent.proposal));
-        let waiting = leaving.iter().any(|leaf| keys.epoch.leaf(*leaf).is_some());
-        let named = self.group.history.epoch(&head).is_none_or(|epoch| epoch.own.named.is_some());
-        if !waiting || named || leaving.contains(&own) || self.group.state.place != Place::Member {
-            self.group.state.turn_due = None;
-        } else if self.group.state.turn_due.is_none() {
-            let slot = self.group.options.turn_slot_ms;
-            let place = self.group.history.epoch(&head).map_or(0, |epoch| epoch.place_by_rank(own));
-            let wait = slot.saturating_mul(place).saturating_add(self.random_below(slot / 2));
-            self.group.state.turn_due = Some(self.now().saturating_add(wait));
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::merge::Merging;
 use super::split::Split;
+use super::turn::Turn;
 use crate::history::Blocked;
 use crate::schedule::{CommitId, EpochId};
 
@@ -46,7 +48,11 @@ pub struct State {
     /// When to vote in a fork point.
     pub(super) votes_due: BTreeMap<EpochId, u64>,
     /// When to commit what is pending in the head.
-    pub(super) turn_due: Option<u64>,
+    pub(super) turn: Option<Turn>,
+    /// When to propose new keys in the head.
+    pub(super) update_due: Option<u64>,
+    /// Branches to be merged.
+    pub(super) merging: Merging,
     /// When to take the next quarantined commit.
     pub(super) quarantine_due: Option<u64>,
     /// When this client committed last.
@@ -76,7 +82,9 @@ impl State {
             final_epoch: None,
             ack_due: None,
             votes_due: BTreeMap::new(),
-            turn_due: None,
+            turn: None,
+            update_due: None,
+            merging: Merging::default(),
             quarantine_due: None,
             committed_at: 0,
             leaving: false,

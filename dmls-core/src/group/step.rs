@@ -9,7 +9,7 @@ use super::view::SplitView;
 use crate::codec::Bytes;
 use crate::history::{Member, Operation};
 use crate::schedule::{CommitId, EpochId};
-use crate::tree::LeafIndex;
+use crate::tree::{Credential, LeafIndex};
 
 /// The result of an input or a call. Nothing has happened until [`Step::commit`] has stored it.
 pub struct Step {
@@ -137,6 +137,8 @@ pub enum Event {
         payload: Vec<u8>,
         /// Whether its epoch is the head or an ancestor of it as of now.
         on_head: bool,
+        /// Whether its sender got new keys only on a branch that lost, and has not refreshed them since.
+        unhealed: bool,
     },
     /// An epoch became known.
     Epoch {
@@ -180,6 +182,40 @@ pub enum Event {
         tip: EpochId,
         /// What its commits did, oldest first, with the committer.
         operations: Vec<(Member, Operation)>,
+    },
+    /// A merge commit: what it carried into its branch from others. Provisional like [`Event::Epoch`].
+    Merged {
+        /// The epoch that it makes.
+        epoch: EpochId,
+        /// The fork point whose losing branches it merges.
+        fork: EpochId,
+        /// Who committed.
+        by: Member,
+        /// What it carries.
+        carried: Vec<Operation>,
+        /// Clients whose Add waits for a KeyPackage.
+        deferred: Vec<Credential>,
+    },
+    /// A merge commit does not carry what it should. What it left out the next one carries.
+    MergeMismatch {
+        /// The epoch that it makes.
+        epoch: EpochId,
+        /// Who committed.
+        by: Member,
+        /// Whose Add, Remove or rejoin it left out.
+        missing: Vec<Member>,
+        /// What it did that was not on the branches.
+        extra: Vec<Operation>,
+    },
+    /// A client that joined a losing branch has not sent a KeyPackage for a week: it is not added any more.
+    AddAbandoned {
+        /// The client.
+        member: Member,
+    },
+    /// A message was sent to members whom a merge is about to remove: this client may not, or cannot yet, make it.
+    RemovalPending {
+        /// The members.
+        members: Vec<Member>,
     },
     /// An epoch and its keys were deleted.
     Deleted {

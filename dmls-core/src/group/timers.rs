@@ -29,7 +29,9 @@ impl Group {
         let votes = state.votes_due.values().copied();
         votes
             .chain(state.ack_due)
-            .chain(state.turn_due)
+            .chain(state.turn.map(|turn| self.turn_deadline(turn)))
+            .chain(state.update_due)
+            .chain(state.merging.next_deadline(state.now_ms, options.deferred_for_ms))
             .chain(state.quarantine_due)
             .chain(expiring)
             .chain(reconciled.and_then(|due| state.when_reconciled(due)))
@@ -48,16 +50,13 @@ impl Transaction<'_> {
             self.group.state.ack_due = None;
             self.attempt(Self::acknowledge);
         }
-        self.schedule_turn();
-        if due(self.group.state.turn_due, self.now()) {
-            self.group.state.turn_due = None;
-            if !self.attempt(|step| step.commit_on_head(Vec::new())) {
-                // Somebody else's turn comes; this one's again when all had theirs.
-                let slots = self.group.keys.get(&self.group.state.head).map_or(1, |k| k.epoch.tree().width());
-                let wait = self.group.options.turn_slot_ms.max(1).saturating_mul(u64::from(slots) + 1);
-                self.group.state.turn_due = Some(self.now().saturating_add(wait));
-            }
+        if due(self.group.state.update_due, self.now()) {
+            self.group.state.update_due = None;
+            self.attempt(Self::propose_update);
         }
+        self.schedule_turn();
+        self.take_turn();
+        self.expire_deferred();
         self.ask_again_to_leave();
         self.expire_waiting();
         self.release_quarantined();

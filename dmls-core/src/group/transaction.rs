@@ -12,6 +12,7 @@ use super::{Group, Keys};
 use crate::codec::CodecError;
 use crate::history::Member;
 use crate::schedule::{CommitId, EpochId};
+use crate::suite::SignaturePublicKey;
 use crate::tree::{LeafIndex, LeafNode};
 
 /// A step in the making. Dropping it changes nothing.
@@ -36,10 +37,14 @@ pub(super) struct Transaction<'a> {
     pub(super) told: std::collections::BTreeSet<(EpochId, LeafIndex)>,
 }
 
+/// SHA-256 of a signature public key.
+pub(super) fn fingerprint(key: &SignaturePublicKey) -> [u8; 32] {
+    Sha256::digest(key.as_slice()).into()
+}
+
 /// A member as the application sees it.
 pub(super) fn member(leaf: LeafIndex, node: &LeafNode) -> Member {
-    let fingerprint = Sha256::digest(node.signature_key.as_slice()).into();
-    Member { leaf, credential: node.credential.clone(), fingerprint }
+    Member { leaf, credential: node.credential.clone(), fingerprint: fingerprint(&node.signature_key) }
 }
 
 impl<'a> Transaction<'a> {

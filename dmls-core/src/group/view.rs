@@ -46,6 +46,8 @@ pub struct GroupView {
     pub own_leaf: LeafIndex,
     /// The members of the head, by leaf.
     pub members: Vec<Member>,
+    /// Members of the head that got new keys only on a branch that lost (DESIGN 4.6).
+    pub unhealed: Vec<LeafIndex>,
     /// Proposals of the head that nobody has committed yet.
     pub pending_proposals: usize,
     /// Messages that wait for others.

@@ -190,8 +190,13 @@ impl HistoryEpoch {
 
     /// How many electors come before a leaf in rank order.
     pub fn place_by_rank(&self, leaf: LeafIndex) -> u64 {
+        self.place_among(leaf, &self.electors)
+    }
+
+    /// How many of some leaves come before a leaf in rank order.
+    pub fn place_among(&self, leaf: LeafIndex, leaves: &LeafSet) -> u64 {
         let own = rank(leaf, self.number, self.width);
-        let before = self.electors.iter().filter(|other| rank(*other, self.number, self.width) < own);
+        let before = leaves.iter().filter(|other| rank(*other, self.number, self.width) < own);
         u64::try_from(before.count()).unwrap_or(u64::MAX)
     }
 

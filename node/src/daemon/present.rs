@@ -145,7 +145,11 @@ pub(super) fn message(record: MessageRecord) -> MessageView {
 pub(super) fn event(event: &core::Event) -> Option<EventView> {
     let epoch = |id: &dmls_core::schedule::EpochId| hex_of(id.0.as_slice());
     Some(match event {
-        core::Event::Message { .. } => return None,
+        core::Event::Message { .. }
+        | core::Event::Merged { .. }
+        | core::Event::MergeMismatch { .. }
+        | core::Event::AddAbandoned { .. }
+        | core::Event::RemovalPending { .. } => return None,
         core::Event::Joined { epoch: id } => EventView::Joined { epoch: epoch(id) },
         core::Event::Epoch { epoch: id, parent, number, committer, operations: all } => EventView::Epoch {
             epoch: epoch(id),

@@ -119,7 +119,7 @@ impl Engine {
         seq: u64,
         extra: &mut Extra,
     ) -> Result<Option<EventView>, StoreError> {
-        let Event::Message { id: message, epoch, sender, payload, on_head } = event else {
+        let Event::Message { id: message, epoch, sender, payload, on_head, .. } = event else {
             return Ok(present::event(event));
         };
         let record = MessageRecord {

@@ -4,6 +4,7 @@ mod attack;
 mod converge;
 mod dmls_vectors;
 mod fuzzed;
+mod heal;
 mod model;
 mod retention;
 mod store;

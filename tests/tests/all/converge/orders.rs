@@ -57,11 +57,15 @@ impl Case {
             (0..members).map(|p| (world.peers[p].group().clone(), world.peers[p].store.clone())).collect();
         let first = world.sent();
         let sides = 1 + world.below(members);
-        let sides: Vec<usize> = (0..=members).map(|_| world.below(sides)).collect();
-        world.cut(&sides);
-        // One member acts twice on one state, as a thief of its state could: what it did first is not remembered.
+        let mut sides: Vec<usize> = (0..=members).map(|_| world.below(sides)).collect();
+        // One member acts twice on one state, as a thief of its state could: what it did first is not remembered. More
+        // than two commits of it on one epoch would have to take turns: it is alone, and what else it does is not heard.
         let twice = world.below(2) == 0;
         let thief = world.below(members);
+        if twice {
+            sides[thief] = usize::MAX;
+        }
+        world.cut(&sides);
         let mut stolen = Vec::new();
         if twice {
             for _ in 0..2 {
@@ -81,7 +85,8 @@ impl Case {
             let ms = 500 + world.below(3_000) as u64;
             world.run(ms);
         }
-        let pool: Vec<usize> = (first..world.sent()).collect();
+        let heard = |index: &usize| !(twice && world.author(*index) == thief);
+        let pool: Vec<usize> = (first..world.sent()).filter(heard).collect();
         let wrote = |place: usize| pool.iter().any(|index| world.author(*index) == place);
         let receivers = (0..=members).filter(|place| !(twice && *place == thief)).filter_map(|place| {
             // Whoever has said nothing hears everything afresh.

@@ -47,10 +47,13 @@ fn removed_on_the_side_that_loses() {
     world.refresh(1);
     world.run(30_000);
     world.heal();
-    world.run(60_000);
+    world.spread();
     assert_one_head(&world, &[0, 1, 2, 3, 4]);
-    assert_eq!(fingerprint(&world, 0).members.len(), 5);
-    assert_eq!(removals(&world, 0), 0);
+    assert_eq!((fingerprint(&world, 0).members.len(), removals(&world, 0)), (5, 0), "the removal lost");
+    world.run(60_000);
+    assert_one_head(&world, &[1, 2, 3, 4]);
+    assert_eq!(fingerprint(&world, 1).members.len(), 4, "and is carried over");
+    assert_eq!((standing(&world, 0), removals(&world, 0)), (Standing::Removed, 1));
 }
 
 #[test]

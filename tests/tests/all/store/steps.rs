@@ -116,7 +116,7 @@ fn stored(store: &MemoryStore) -> BTreeSet<Key> {
 #[test]
 fn deleted_epochs_leave_nothing_behind() {
     let mut deleted = 0;
-    for seed in 107..113 {
+    for seed in 107..116 {
         let mut world = World::new(seed, 4);
         live(&mut world, 30);
         world.run(2_000_000);

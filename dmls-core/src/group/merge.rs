@@ -1,0 +1,442 @@
+//! Merge commits (DESIGN 4.6): what of the branches that lost the head shall have is decided in
+//! [`crate::history::History::carry`]; here it becomes a commit, in time, or waits for a KeyPackage.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::options::limits;
+use super::state::Place;
+use super::step::Event;
+use super::transaction::{Transaction, member};
+use super::{ActionError, Group};
+use crate::codec::{Bytes, encode};
+use crate::framing::{Add, KeyPackage, Merge, Proposal, Remove};
+use crate::history::{Carried, CarryKind, CarrySet, History, LeafSet, Member, Onto, Operation};
+use crate::schedule::{CommitId, EpochId};
+use crate::suite::Suite;
+use crate::tree::{Credential, LeafIndex};
+
+/// What this client remembers of branches that are, or were, to be merged. Times are Unix milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Merging {
+    /// When a commit on, or a vote at, a fork point came last.
+    touched: BTreeMap<EpochId, u64>,
+    /// From when on what is to be merged may be; none: nothing is.
+    from: Option<u64>,
+    /// Adds that merges have put off. They outlive their branches.
+    deferred: Vec<Deferred>,
+    /// Branch tips of which somebody has said that they are left behind.
+    pub(super) closed: BTreeSet<EpochId>,
+}
+
+/// An Add that a merge has put off for want of a KeyPackage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Deferred {
+    /// The client, as it was on its branch.
+    member: Member,
+    fork: EpochId,
+    tips: Vec<CommitId>,
+    since: u64,
+    /// Whether it has been given up. It is remembered for as long as its branch is.
+    abandoned: bool,
+}
+
+impl Merging {
+    /// Whether there is something to merge, and it has been quiet for long enough.
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.from.is_some_and(|from| from <= now)
+    }
+
+    /// When something has to be done about it after `now`.
+    pub(super) fn next_deadline(&self, now: u64, deferred_for: u64) -> Option<u64> {
+        let expiring = self.deferred.iter().filter(|deferred| !deferred.abandoned);
+        let expiring = expiring.map(|deferred| deferred.since.saturating_add(deferred_for));
+        self.from.filter(|from| *from > now).into_iter().chain(expiring).min()
+    }
+}
+
+/// A merge commit in the making.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    set: CarrySet,
+    /// Who makes it: what it would do to itself others have to do.
+    merger: LeafIndex,
+    pub(super) proposals: Vec<Proposal>,
+    deferred: BTreeSet<Credential>,
+    /// Whether a KeyPackage is missing that no merge has done without.
+    pub(super) lacks_key_packages: bool,
+}
+
+impl Plan {
+    /// Whether it adds anybody.
+    pub(super) fn has_adds(&self) -> bool {
+        self.proposals.iter().any(|proposal| matches!(proposal, Proposal::Add(_)))
+    }
+
+    /// The same with every Add put off.
+    pub(super) fn without_adds(&self) -> Self {
+        let mut plan = Self { proposals: Vec::new(), ..self.clone() };
+        for carried in self.set.left_to(self.merger) {
+            plan.put_off_or_remove(carried);
+        }
+        plan
+    }
+
+    fn put_off_or_remove(&mut self, carried: &Carried) {
+        match (carried.kind, carried.onto) {
+            (CarryKind::Remove, Some(removed)) => self.proposals.push(Proposal::Remove(Remove { removed })),
+            (CarryKind::Remove, None) => {}
+            (CarryKind::Add | CarryKind::Rejoin, _) => {
+                self.deferred.insert(carried.member.credential.clone());
+            }
+        }
+    }
+
+    /// Who comes into the head by it.
+    pub(super) fn newcomers(&self) -> impl Iterator<Item = &Member> {
+        let comes = |carried: &&Carried| carried.kind != CarryKind::Remove;
+        let comes = self.set.operations.iter().filter(comes).map(|carried| &carried.member);
+        comes.filter(|member| !self.deferred.contains(&member.credential))
+    }
+
+    /// The tips that it merges.
+    pub(super) fn tips(&self) -> &[CommitId] {
+        &self.set.tips
+    }
+
+    /// What the commit says of it.
+    ///
+    /// # Errors
+    /// [`crate::codec::CodecError`] if the set is too large to be encoded, which its bound prevents.
+    pub(super) fn record(&self, suite: Suite, healed: Vec<u32>) -> Result<Merge, ActionError> {
+        Ok(Merge {
+            fork_epoch: self.set.fork.0.clone(),
+            tips: self.set.tips.iter().map(|tip| tip.0.clone()).collect(),
+            carried_hash: self.set.hash(suite)?,
+            deferred: self.deferred.iter().cloned().collect(),
+            healed,
+        })
+    }
+}
+
+impl Group {
+    /// The members of an epoch.
+    pub(super) fn roster(&self, epoch: &EpochId) -> Vec<Member> {
+        let leaves = self.keys.get(epoch).into_iter().flat_map(|keys| keys.epoch.tree().leaves());
+        leaves.map(|(leaf, node)| member(leaf, node)).collect()
+    }
+
+    fn admins(&self, epoch: &EpochId) -> &[Credential] {
+        let profile = self.keys.get(epoch).and_then(|keys| keys.epoch.profile());
+        profile.map(|profile| profile.admins.as_slice()).unwrap_or_default()
+    }
+
+    /// The members of the head who may merge: with an admin list, the admins.
+    fn mergers(&self) -> LeafSet {
+        let admins = self.admins(&self.state.head);
+        let members = self.roster(&self.state.head).into_iter();
+        let may = members.filter(|member| admins.is_empty() || admins.contains(&member.credential));
+        may.map(|member| member.leaf).collect()
+    }
+
+    /// For each fork point above the head, oldest first, what of its losing branches the head shall have.
+    fn carry_sets(&self) -> Vec<CarrySet> {
+        let head = &self.state.head;
+        let forks = self.history.losing_forks(head);
+        if forks.is_empty() || self.state.place != Place::Member {
+            return Vec::new();
+        }
+        let members = self.roster(head);
+        let onto = Onto { epoch: head, members: &members, admins: self.admins(head) };
+        forks.iter().map(|fork| self.history.carry(fork, &onto, None)).collect()
+    }
+
+    /// Whether something of the branches that lost at a fork point is neither in the head nor put off.
+    pub(super) fn is_open(&self, fork: &EpochId) -> bool {
+        self.carry_sets().iter().any(|set| set.fork == *fork && set.is_open())
+    }
+
+    /// The members of the head whom a merge to come removes.
+    pub(super) fn pending_removals(&self) -> Vec<Member> {
+        let sets = self.carry_sets();
+        let removes = |carried: &&Carried| carried.kind == CarryKind::Remove;
+        let removed = sets.iter().flat_map(|set| set.operations.iter().filter(removes));
+        removed.filter_map(|carried| Some(Member { leaf: carried.onto?, ..carried.member.clone() })).collect()
+    }
+
+    /// What the merge of a set would do now; none if that is nothing.
+    fn plan_of(&self, set: CarrySet) -> Option<Plan> {
+        let merger = self.keys.get(&self.state.head)?.epoch.own_leaf();
+        let mut plan = Plan {
+            proposals: Vec::new(),
+            deferred: BTreeSet::new(),
+            lacks_key_packages: false,
+            merger,
+            set: CarrySet { operations: Vec::new(), ..set.clone() },
+        };
+        for carried in set.left_to(merger) {
+            let client = &carried.member.credential;
+            let key_package = match carried.kind {
+                CarryKind::Remove => None,
+                CarryKind::Add | CarryKind::Rejoin if self.is_abandoned(client) => None,
+                CarryKind::Add => self.fresh_key_package(&carried.member),
+                CarryKind::Rejoin => self.rejoin_key_package(carried),
+            };
+            match key_package {
+                Some(key_package) => {
+                    let leaves = carried.onto.map(|removed| Proposal::Remove(Remove { removed }));
+                    plan.proposals.extend(leaves);
+                    plan.proposals.push(Proposal::Add(Add { key_package: Box::new(key_package) }));
+                }
+                None => plan.put_off_or_remove(carried),
+            }
+            plan.lacks_key_packages |= plan.deferred.contains(client) && !set.is_deferred(carried);
+        }
+        plan.set = set;
+        (plan.lacks_key_packages || !plan.proposals.is_empty()).then_some(plan)
+    }
+
+    fn fresh_key_package(&self, _: &Member) -> Option<KeyPackage> {
+        None
+    }
+
+    fn rejoin_key_package(&self, _: &Carried) -> Option<KeyPackage> {
+        None
+    }
+
+    fn is_abandoned(&self, client: &Credential) -> bool {
+        let mut deferred = self.state.merging.deferred.iter();
+        deferred.any(|deferred| deferred.abandoned && deferred.member.credential == *client)
+    }
+
+    /// The Adds that were put off, of a branch that is not stored any more.
+    fn orphaned_set(&self) -> Option<CarrySet> {
+        let orphans =
+            || self.state.merging.deferred.iter().filter(|deferred| !self.history.knows_all(&deferred.tips));
+        let ready =
+            |deferred: &&Deferred| !deferred.abandoned && self.fresh_key_package(&deferred.member).is_some();
+        let fork = orphans().find(ready)?.fork.clone();
+        let of_fork: Vec<&Deferred> = orphans().filter(|deferred| deferred.fork == fork).collect();
+        let carried = |deferred: &Deferred| {
+            let commit = deferred.tips.first()?.clone();
+            let member = deferred.member.clone();
+            let key = encode(&member.credential).ok()?;
+            Some((key, Carried { kind: CarryKind::Add, member, at_fork: None, onto: None, commit }))
+        };
+        let operations: BTreeMap<Vec<u8>, Carried> = of_fork.iter().filter_map(|d| carried(d)).collect();
+        let tips: BTreeSet<&CommitId> = of_fork.iter().flat_map(|deferred| &deferred.tips).collect();
+        let deferred = operations.values().map(|carried| carried.member.credential.clone()).collect();
+        let tips = tips.into_iter().take(crate::framing::MAX_TIPS).cloned().collect();
+        Some(CarrySet { fork, tips, operations: operations.into_values().collect(), deferred })
+    }
+
+    /// The oldest merge that there is to do.
+    fn next_plan(&self, sets: Vec<CarrySet>) -> Option<Plan> {
+        sets.into_iter().chain(self.orphaned_set()).find_map(|set| self.plan_of(set))
+    }
+
+    /// The tips that a joiner may take as merged: by this commit, by those above, and those that had nothing to carry.
+    pub(super) fn merged_tips(&self, head: &EpochId, merge: Option<&Merge>) -> Vec<Bytes> {
+        let mut tips: Vec<Bytes> = merge.iter().flat_map(|merge| merge.tips.iter().cloned()).collect();
+        for (at, commit) in self.history.ancestors(head) {
+            let child = self.history.epoch(at).and_then(|epoch| epoch.children.get(commit));
+            let merge = child.and_then(|child| child.summary.merge.as_ref());
+            tips.extend(merge.iter().flat_map(|merge| merge.tips.iter().cloned()));
+        }
+        let open: BTreeSet<Bytes> = self
+            .carry_sets()
+            .into_iter()
+            .filter(CarrySet::is_open)
+            .flat_map(|set| set.tips)
+            .map(|tip| tip.0)
+            .collect();
+        let done =
+            self.history.losing_tips(head).into_iter().map(|tip| tip.0).filter(|tip| !open.contains(tip));
+        tips.extend(done);
+        let mut seen = BTreeSet::new();
+        tips.retain(|tip| seen.insert(tip.clone()));
+        tips.truncate(crate::framing::MAX_TIPS);
+        tips
+    }
+}
+
+impl Transaction<'_> {
+    /// Finds what is to be merged, and from when on.
+    pub(super) fn schedule_merge(&mut self) {
+        self.note_touched();
+        let sets = self.group.carry_sets();
+        self.note_deferred(&sets);
+        let plan = self.group.next_plan(sets);
+        self.group.state.merging.from = plan.map(|plan| self.quiet_from(&plan.set.fork));
+        let history = &self.group.history;
+        self.group.state.merging.closed.retain(|tip| history.epoch(tip).is_some());
+    }
+
+    /// The merge that this client may make now.
+    pub(super) fn due_plan(&self) -> Option<Plan> {
+        if !self.group.state.merging.is_due(self.now()) {
+            return None;
+        }
+        let plan = self.group.next_plan(self.group.carry_sets())?;
+        self.group.mergers().contains(plan.merger).then_some(plan)
+    }
+
+    /// How many may make a merge before this client: whoever is to go comes last.
+    pub(super) fn place_in_merge(&self, plan: &Plan) -> u64 {
+        let (go, stay): (Vec<_>, Vec<_>) =
+            self.group.mergers().iter().partition(|leaf| plan.set.removes(*leaf));
+        let place = |leaves: Vec<LeafIndex>| {
+            let epoch = self.group.history.epoch(&self.group.state.head);
+            epoch.map_or(0, |epoch| epoch.place_among(plan.merger, &leaves.into_iter().collect()))
+        };
+        if plan.set.removes(plan.merger) {
+            let before = u64::try_from(stay.len()).unwrap_or(u64::MAX);
+            place(go).saturating_add(before)
+        } else {
+            place(stay)
+        }
+    }
+
+    /// Notes at which forks something has come in this step.
+    fn note_touched(&mut self) {
+        let Some(before) = self.before else { return };
+        let now = self.now();
+        let history = &self.group.history;
+        let touched = history.changed_since(&before.history).filter(|(id, epoch)| {
+            let old = before.history.epoch(id);
+            epoch.children.len() > 1
+                && old
+                    .is_none_or(|old| old.children.len() != epoch.children.len() || old.named != epoch.named)
+        });
+        let touched: Vec<EpochId> = touched.map(|(id, _)| id.clone()).collect();
+        let merging = &mut self.group.state.merging;
+        merging.touched.retain(|id, _| history.epoch(id).is_some());
+        merging.touched.extend(touched.into_iter().map(|id| (id, now)));
+    }
+
+    /// From when on the branches that lost at a fork point may be merged: at once when that is decided, else when it has
+    /// been quiet there.
+    fn quiet_from(&self, fork: &EpochId) -> u64 {
+        let towards = self.group.history.ancestors(&self.group.state.head).find(|(at, _)| *at == fork);
+        let decided = match (self.group.history.epoch(fork), towards) {
+            (Some(epoch), Some((_, towards))) => {
+                let decision = epoch.decision();
+                decision.soft_final() && decision.ranked.first().is_some_and(|best| best.commit == *towards)
+            }
+            _ => true,
+        };
+        let touched = self.group.state.merging.touched.get(fork).filter(|_| !decided);
+        touched.map_or(0, |touched| touched.saturating_add(self.group.options.settle_ms))
+    }
+
+    /// Remembers whose Add has been put off, and forgets who is in, or was put off by a merge that is not in effect.
+    fn note_deferred(&mut self, sets: &[CarrySet]) {
+        if sets.is_empty() && self.group.state.merging.deferred.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let members = self.group.roster(&self.group.state.head);
+        let Group { history, state, .. } = &mut self.group;
+        let deferred = &mut state.merging.deferred;
+        let put_off = |set: &CarrySet, client: &Credential| set.deferred.contains(client);
+        deferred.retain(|entry| {
+            let client = &entry.member.credential;
+            let is_in = members.iter().any(|member| member.credential == *client);
+            let open = sets.iter().any(|set| set.fork == entry.fork && put_off(set, client));
+            !is_in && (open || !history.knows_all(&entry.tips))
+        });
+        for set in sets {
+            for carried in set.operations.iter().filter(|carried| set.is_deferred(carried)) {
+                let client = &carried.member.credential;
+                let known = deferred.iter().any(|entry| entry.member.credential == *client);
+                if !known && deferred.len() < limits::DEFERRED {
+                    deferred.push(Deferred {
+                        member: carried.member.clone(),
+                        fork: set.fork.clone(),
+                        tips: set.tips.clone(),
+                        since: now,
+                        abandoned: false,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Gives up Adds whose clients have not been heard of for a week.
+    pub(super) fn expire_deferred(&mut self) {
+        let Some(before) = self.now().checked_sub(self.group.options.deferred_for_ms) else { return };
+        let Group { history, state, .. } = &mut self.group;
+        let mut gone = Vec::new();
+        state.merging.deferred.retain_mut(|entry| {
+            if !entry.abandoned && entry.since <= before {
+                entry.abandoned = true;
+                gone.push(entry.member.clone());
+            }
+            !entry.abandoned || history.knows_all(&entry.tips)
+        });
+        for member in gone {
+            self.event(Event::AddAbandoned { member });
+        }
+    }
+
+    /// Tells the application what a merge did, and whether it did what it should have.
+    pub(super) fn report_merge(&mut self, parent: &EpochId, epoch: &EpochId, commit: &CommitId) {
+        let child = self.group.history.epoch(parent).and_then(|parent| parent.children.get(commit));
+        let Some(summary) = child.map(|child| child.summary.clone()) else { return };
+        let Some(merge) = summary.merge.as_ref() else { return };
+        let by = summary.committer.clone();
+        let own_deeds = summary.deeds.iter().filter(|deed| deed.author.leaf == by.leaf);
+        let carries = |operation: &&Operation| {
+            matches!(operation, Operation::Add(_) | Operation::Remove(_) | Operation::Rejoin { .. })
+        };
+        let carried = own_deeds.map(|deed| &deed.operation).filter(carries).cloned().collect();
+        let fork = EpochId(merge.fork_epoch.clone());
+        let deferred = merge.deferred.clone();
+        self.event(Event::Merged { epoch: epoch.clone(), fork, by: by.clone(), carried, deferred });
+        let members = self.group.roster(parent);
+        let onto = Onto { epoch: parent, members: &members, admins: self.group.admins(parent) };
+        let Ok(check) = self.group.history.check_merge(self.group.suite, &onto, &summary) else { return };
+        if check.known && !check.is_right() {
+            let missing = check.missing.into_iter().map(|carried| carried.member).collect();
+            let epoch = epoch.clone();
+            self.event(Event::MergeMismatch { epoch, by, missing, extra: check.extra });
+        }
+    }
+}
+
+impl History {
+    /// Whether all of these commits are known.
+    fn knows_all(&self, commits: &[CommitId]) -> bool {
+        let known = |commit: &CommitId| self.epochs().any(|(_, epoch)| epoch.children.contains_key(commit));
+        commits.iter().all(known)
+    }
+
+    /// The last commits of the branches that the path to `head` leaves aside, those of newer forks first.
+    fn losing_tips(&self, head: &EpochId) -> Vec<CommitId> {
+        let mut tips = Vec::new();
+        for (at, towards) in self.ancestors(head) {
+            let Some(epoch) = self.epoch(at) else { continue };
+            for (commit, child) in epoch.children.iter().filter(|(commit, _)| *commit != towards) {
+                match &child.outcome {
+                    Err(_) => tips.push(commit.clone()),
+                    Ok(branch) => {
+                        tips.extend(self.subtree(branch).iter().flat_map(|id| self.tip_commits(id)))
+                    }
+                }
+            }
+        }
+        tips
+    }
+
+    /// The commit of an epoch that nothing follows, and those of its children that cannot be entered.
+    fn tip_commits(&self, id: &EpochId) -> Vec<CommitId> {
+        let Some(epoch) = self.epoch(id) else { return Vec::new() };
+        let blocked = epoch.children.iter().filter(|(_, child)| child.outcome.is_err());
+        let mut tips: Vec<CommitId> = blocked.map(|(commit, _)| commit.clone()).collect();
+        if epoch.children.is_empty() {
+            tips.extend(epoch.parent.iter().map(|(_, commit)| commit.clone()));
+        }
+        tips
+    }
+}
