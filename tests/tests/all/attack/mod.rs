@@ -5,6 +5,7 @@ mod canary;
 mod claims;
 mod flood;
 mod forged;
+mod limits;
 mod malformed;
 mod replay;
 
