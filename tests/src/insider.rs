@@ -145,13 +145,23 @@ impl Insider {
 
     /// A good commit.
     pub fn commit(&self, proposals: Vec<Proposal>, rng: &mut ChaCha20Rng) -> CreatedCommit {
+        self.commit_saying(proposals, DmlsMeta::default(), rng)
+    }
+
+    /// A commit that says what it likes of the history.
+    pub fn commit_saying(
+        &self,
+        proposals: Vec<Proposal>,
+        meta: DmlsMeta,
+        rng: &mut ChaCha20Rng,
+    ) -> CreatedCommit {
         let init = self.init.clone();
         let mut evaluate = |conf: &Secret, context: &GroupContext| {
             init.evaluate(&child_init_input(self.epoch.suite(), conf, context)?)
         };
         let mut request = CommitRequest::new(&NoPsks, &DefaultPolicy);
         request.proposals = proposals;
-        request.meta = Some(DmlsMeta::default());
+        request.meta = Some(meta);
         request.sending = Sending::default();
         self.epoch.create_commit(&request, InitSource::Dmls(&mut evaluate), rng).expect("a commit")
     }

@@ -1,5 +1,7 @@
 //! What was done on a branch that lost is done again on the one that won: nothing is lost (DESIGN 4.6).
 
+mod adversaries;
+mod crashes;
 mod debts;
 mod merges;
 
@@ -52,9 +54,14 @@ fn texts(world: &World, place: usize) -> Vec<String> {
 
 /// All is well: one head, nobody owes anything, nobody has found a merge wrong.
 fn assert_healed(world: &World, places: &[usize]) {
+    assert_quiet(world, places);
+    assert_eq!(mismatches(world), 0, "every merge is right");
+}
+
+/// One head, and nobody owes anything.
+fn assert_quiet(world: &World, places: &[usize]) {
     assert_one_head(world, places);
     for place in places {
         assert!(unhealed(world, *place).is_empty(), "somebody still owes a refresh, says member {place}");
     }
-    assert_eq!(mismatches(world), 0, "every merge is right");
 }
