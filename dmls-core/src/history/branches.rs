@@ -28,6 +28,14 @@ impl<'a> Edge<'a> {
         moved.unwrap_or(Some(leaf))
     }
 
+    /// The leaf at which it adds a client.
+    pub(super) fn adds(self, client: &Credential) -> Option<LeafIndex> {
+        self.operations().find_map(|operation| match operation {
+            Operation::Add(member) if member.credential == *client => Some(member.leaf),
+            _ => None,
+        })
+    }
+
     /// Whether the member on `leaf` of the parent is taken in again: its keys are new then.
     pub(super) fn rejoins(self, leaf: LeafIndex) -> bool {
         self.operations()
@@ -45,12 +53,12 @@ impl<'a> Edge<'a> {
 }
 
 /// Who somebody on a losing branch is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Origin<'a> {
     /// A member of the fork point, by its leaf there.
     AtFork(LeafIndex),
-    /// A client that the branch added.
-    Added(&'a Credential),
+    /// A client that the branch added, by this commit.
+    Added(&'a Credential, Edge<'a>),
 }
 
 /// A commit of the branches that lose at a fork point.
@@ -114,7 +122,7 @@ impl<'a> Losing<'a> {
         for operation in edge.operations() {
             match operation {
                 Operation::Add(member) => {
-                    seats.insert(member.leaf, Some(Origin::Added(&member.credential)));
+                    seats.insert(member.leaf, Some(Origin::Added(&member.credential, edge)));
                 }
                 Operation::Rejoin { from, to } => {
                     seats.insert(to.leaf, was(&old, from.leaf));
@@ -149,6 +157,31 @@ impl History {
             }
         }
         None
+    }
+
+    /// The commits that a merge says that it merged, as far as they are known.
+    pub(super) fn merged_by<'a>(&'a self, merge: Edge<'a>) -> Vec<Edge<'a>> {
+        let Some(merge) = &merge.child.summary.merge else { return Vec::new() };
+        let fork = EpochId(merge.fork_epoch.clone());
+        let losing = self.losing(&fork, None);
+        let tips = losing.0.iter().enumerate().filter(|(_, node)| merge.tips.contains(&node.edge.commit.0));
+        let places: BTreeSet<usize> = tips.flat_map(|(place, _)| losing.places_to(place)).collect();
+        places.into_iter().filter_map(|place| losing.0.get(place)).map(|node| node.edge).collect()
+    }
+
+    /// The commits by which a client came in whom `edge` adds: others, if it repeats them as a merge.
+    pub(super) fn sources<'a>(&'a self, edge: Edge<'a>, client: &Credential) -> BTreeSet<&'a CommitId> {
+        let (mut seen, mut sources) = (BTreeSet::from([edge.commit]), BTreeSet::new());
+        let mut open = vec![edge];
+        while let Some(edge) = open.pop() {
+            let merged = self.merged_by(edge).into_iter();
+            let before: Vec<Edge<'_>> = merged.filter(|edge| edge.adds(client).is_some()).collect();
+            if before.is_empty() {
+                sources.insert(edge.commit);
+            }
+            open.extend(before.into_iter().filter(|edge| seen.insert(edge.commit)));
+        }
+        sources
     }
 
     /// Everything below `fork` but the child that `winner` is.

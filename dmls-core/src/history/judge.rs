@@ -1,10 +1,10 @@
 //! Which operations of the branches that lose at a fork point the head shall have, one by one (DESIGN 4.6).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::branches::{Edge, Losing, Node, Origin};
 use super::{Carried, CarryKind, Deed, History, Member, Onto, Operation};
-use crate::schedule::EpochId;
+use crate::schedule::{CommitId, EpochId};
 use crate::tree::{Credential, LeafIndex};
 
 /// What one commit has that is carried, each with its entry in the carried hash.
@@ -12,10 +12,13 @@ pub(super) type Found = Vec<(Vec<u8>, Carried)>;
 
 /// Judges the operations of the branches that lose at a fork point.
 pub(super) struct Judge<'a> {
+    history: &'a History,
     onto: &'a Onto<'a>,
     /// From the fork point to what the merge is made on.
     path: Vec<Edge<'a>>,
     pub(super) losing: Losing<'a>,
+    /// Clients that came below the fork point: where they sit now, and the commits by which they first came.
+    seats: BTreeMap<&'a Credential, (LeafIndex, BTreeSet<&'a CommitId>)>,
     /// Clients that are members of what the merge is made on.
     present: BTreeSet<&'a Credential>,
     /// Clients that a branch below the fork point removed, other than by a rejoin.
@@ -37,8 +40,9 @@ impl<'a> Judge<'a> {
         });
         let removed = removed.collect();
         let present = onto.members.iter().map(|member| &member.credential).collect();
+        let seats = seats(history, &path);
         let (added, found) = (BTreeSet::new(), Vec::new());
-        let mut judge = Self { onto, path, losing, present, removed, added, found };
+        let mut judge = Self { history, onto, path, losing, seats, present, removed, added, found };
         let own: Vec<Vec<&Deed>> =
             judge.losing.nodes().iter().map(|node| own_deeds(history, node.edge)).collect();
         judge.find_added(&own);
@@ -105,9 +109,9 @@ impl<'a> Judge<'a> {
     fn stands(&self, origin: Option<Origin<'_>>) -> bool {
         match origin {
             Some(Origin::AtFork(leaf)) => self.now(leaf).is_some(),
-            Some(Origin::Added(client)) => {
+            Some(Origin::Added(client, by)) => {
                 let is_in = self.present.contains(client) && !self.removed.contains(client);
-                is_in || self.added.contains(client) || self.merged_seat(client).is_some()
+                is_in || self.added.contains(client) || self.seat_of(client, by).is_some()
             }
             None => false,
         }
@@ -144,8 +148,8 @@ impl<'a> Judge<'a> {
                 Origin::AtFork(leaf) => {
                     Some(carried(CarryKind::Remove, member, Some(leaf), Some(self.now(leaf)?)))
                 }
-                Origin::Added(client) => {
-                    Some(carried(CarryKind::Remove, member, None, Some(self.merged_seat(client)?)))
+                Origin::Added(client, by) => {
+                    Some(carried(CarryKind::Remove, member, None, Some(self.seat_of(client, by)?)))
                 }
             },
             Operation::Rejoin { from, .. } => {
@@ -173,52 +177,47 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Where a client sits whom a merge has taken from these branches: what is done to it there later is done to the
-    /// same member.
-    fn merged_seat(&self, client: &Credential) -> Option<LeafIndex> {
-        self.path.iter().fold(None, |seat: Option<LeafIndex>, edge| {
-            let stays = seat.and_then(|leaf| edge.follow(leaf));
-            let added = edge.operations().find_map(|operation| match operation {
-                Operation::Add(member) if member.credential == *client => Some(member.leaf),
-                _ => None,
-            });
-            stays.or_else(|| added.filter(|_| self.merges_add_of(*edge, client)))
-        })
+    /// Where a client sits now whom a commit of a losing branch added: it is the same member if both sides have it
+    /// from the same commit, which at least one of them merged.
+    fn seat_of(&self, client: &Credential, by: Edge<'a>) -> Option<LeafIndex> {
+        let (leaf, sources) = self.seats.get(client)?;
+        let there = self.history.sources(by, client);
+        (!sources.is_disjoint(&there)).then_some(*leaf)
     }
+}
 
-    /// Whether a commit of the path merges a branch that had added a client.
-    fn merges_add_of(&self, edge: Edge<'_>, client: &Credential) -> bool {
-        let Some(merge) = &edge.child.summary.merge else { return false };
-        let nodes = self.losing.nodes();
-        let adds = |place: usize| {
-            let operations = nodes.get(place).into_iter().flat_map(|node| node.edge.operations());
-            operations
-                .filter(|done| matches!(done, Operation::Add(added) if added.credential == *client))
-                .count()
-                > 0
-        };
-        let mut merged =
-            nodes.iter().enumerate().filter(|(_, node)| merge.tips.contains(&node.edge.commit.0));
-        merged.any(|(place, _)| self.losing.places_to(place).any(adds))
+/// Where those sit whom a path has added, and the commits by which they first came.
+fn seats<'a>(
+    history: &'a History,
+    path: &[Edge<'a>],
+) -> BTreeMap<&'a Credential, (LeafIndex, BTreeSet<&'a CommitId>)> {
+    let mut seats: BTreeMap<&Credential, (LeafIndex, Edge<'_>)> = BTreeMap::new();
+    for edge in path {
+        seats.retain(|_, (leaf, _)| match edge.follow(*leaf) {
+            Some(now) => {
+                *leaf = now;
+                true
+            }
+            None => false,
+        });
+        seats.extend(edge.operations().filter_map(|operation| match operation {
+            Operation::Add(member) => Some((&member.credential, (member.leaf, *edge))),
+            _ => None,
+        }));
     }
+    let sources = |client, edge| history.sources(edge, client);
+    seats.into_iter().map(|(client, (leaf, edge))| (client, (leaf, sources(client, edge)))).collect()
 }
 
 /// What a commit does that is its own: a merge on a losing branch only repeats what the tips did that it merged, where
 /// they are known, and who did it first is the author.
 fn own_deeds<'a>(history: &History, edge: Edge<'a>) -> Vec<&'a Deed> {
-    let deeds = edge.child.summary.deeds.iter();
-    let Some(merge) = &edge.child.summary.merge else { return deeds.collect() };
-    let fork = EpochId(merge.fork_epoch.clone());
-    let losing = history.losing(&fork, None);
-    let nodes = losing.nodes();
-    let merged = nodes.iter().enumerate().filter(|(_, node)| merge.tips.contains(&node.edge.commit.0));
-    let places: BTreeSet<usize> = merged.flat_map(|(place, _)| losing.places_to(place)).collect();
-    let done = places.iter().filter_map(|place| nodes.get(*place)).flat_map(|node| node.edge.operations());
-    let done: Vec<&Operation> = done.collect();
+    let merged = history.merged_by(edge);
+    let done: Vec<&Operation> = merged.into_iter().flat_map(Edge::operations).collect();
     let repeats = |deed: &Deed| {
         deed.author.leaf == edge.child.committer && done.iter().any(|done| is_same(done, &deed.operation))
     };
-    deeds.filter(|deed| !repeats(deed)).collect()
+    edge.child.summary.deeds.iter().filter(|deed| !repeats(deed)).collect()
 }
 
 /// Whether two operations do the same to the same client.

@@ -73,6 +73,32 @@ fn a_removal_that_comes_after_the_merge_of_its_branch_counts() {
 }
 
 #[test]
+fn who_came_by_two_merges_is_one_member() {
+    // a and c merge x, which added e, each on its own; a's loses, and on it e is removed.
+    let mut group = Group::of(&["a", "b", "c"]);
+    group.commit("p", "w", "a", &[]);
+    group.commit("p", "x", "b", &[Add("e")]);
+    let set = group.set("p", "w", None);
+    group.merge("w", "m", "c", &[Add("e")], Some(group.record_of(&set, &[])));
+    group.merge("w", "n", "a", &[Add("e")], Some(group.record_of(&set, &[])));
+    group.commit("n", "o", "a", &[Remove("e")]);
+    assert_eq!(words(&group.set("w", "m", None)), ["-e"]);
+    // Control: the removal is of somebody else where a had added e itself.
+    group.commit("w", "q", "a", &[Add("e")]);
+    group.commit("q", "r", "a", &[Remove("e")]);
+    group.history.remove_branch(&epoch("n")).expect("a branch");
+    assert_eq!(words(&group.set("w", "m", None)), Vec::<String>::new());
+    // The other way round: a losing branch merges what the head has added itself, and removes it.
+    let mut group = Group::of(&["a", "b", "c"]);
+    group.commit("p", "w", "a", &[Add("e")]);
+    group.commit("p", "x", "b", &[]);
+    let set = group.set("p", "x", None);
+    group.merge("x", "m", "b", &[Add("e")], Some(group.record_of(&set, &[])));
+    group.commit("m", "n", "b", &[Remove("e")]);
+    assert_eq!(group.carried("w"), ["-e"]);
+}
+
+#[test]
 fn who_comes_by_a_merge_may_leave_on_its_branch() {
     let mut group = Group::of(&["a", "b", "c"]);
     group.commit("p", "w", "a", &[]);

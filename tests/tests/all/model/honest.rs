@@ -4,6 +4,7 @@
 use dmls_core::history::History;
 use dmls_core::schedule::{CommitId, EpochId};
 
+use super::changes::Change;
 use super::{Message, Says, commit_id, epoch_id, name_of, record};
 
 /// `since`: the newest ancestor at which this member has named another child than the one that leads here.
@@ -39,8 +40,11 @@ pub(super) fn send(history: &mut History, mut message: Message, with_since: bool
     }
     let own = &mut history.epoch_mut(&at).expect("its epoch").own;
     own.acknowledged = true;
-    if let Says::Vote(name) | Says::Commit(name) = &message.says {
-        own.named = Some(commit_id(name));
+    match &message.says {
+        Says::Vote(name) | Says::Commit(name) | Says::Change(Change { name, .. }) => {
+            own.named = Some(commit_id(name));
+        }
+        Says::Ack => {}
     }
     sent.push(message);
     sent

@@ -1,9 +1,14 @@
-//! The fork choice, exhaustively at small scope. What is checked is the production [`History`]; what the tests add is
-//! who says what, and in which order it arrives. Merges are not part of it.
+//! The fork choice and merging, exhaustively at small scope. What is checked is the production [`History`]; what the
+//! tests add is who says what, and in which order it arrives.
 
+mod carried;
+mod changes;
 mod delivery;
+mod healing;
 mod honest;
 mod sets;
+
+use changes::Change;
 
 use dmls_core::history::{Child, History, HistoryEpoch, HistoryError, LeafSet, Member, Summary};
 use dmls_core::schedule::{CommitId, EpochId};
@@ -13,6 +18,8 @@ use dmls_core::tree::{Credential, LeafIndex};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Says {
     Commit(String),
+    /// A commit that adds, removes or merges.
+    Change(Change),
     Vote(String),
     Ack,
 }
@@ -74,6 +81,7 @@ fn record(history: &mut History, message: &Message) -> Result<(), HistoryError> 
             let child = child(message.by, epoch_id(name));
             history.record_commit(&at, commit_id(name), child, Some(made), since.as_ref())
         }
+        Says::Change(change) => changes::record_change(history, &at, message.by, change, since.as_ref()),
         Says::Vote(name) => history.record_vote(&at, by, &commit_id(name), since.as_ref()).map(|_| ()),
         Says::Ack => history.record_handshake(&at, by, since.as_ref()).map(|_| ()),
     }
