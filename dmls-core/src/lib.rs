@@ -8,7 +8,7 @@
 //! an RNG are arguments. It keeps no secret that the protocol says to delete, prints none, and panics on no input.
 //!
 //! **How to drive it.** Each layer uses only those to its left:
-//! `codec -> suite -> tree -> schedule -> framing -> epoch -> history -> group`. Plain MLS is driven through
+//! `codec -> suite -> tree -> schedule -> framing -> epoch -> history -> identity -> group`. Plain MLS is driven through
 //! [`epoch`]; DMLS through [`group`].
 
 pub mod codec;
@@ -16,6 +16,7 @@ pub mod epoch;
 pub mod framing;
 pub mod group;
 pub mod history;
+pub mod identity;
 pub mod schedule;
 pub mod suite;
 pub mod tree;

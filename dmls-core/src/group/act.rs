@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::Group;
 use super::commit::Intent;
+use super::judge::judge_key_package;
 use super::options::limits;
 use super::speak::{SpeakError, other_tips};
 use super::state::Place;
@@ -13,11 +14,12 @@ use super::transaction::Transaction;
 use crate::codec::{Bytes, CodecError, encode};
 use crate::epoch::CreateError;
 use crate::framing::{
-    Add, Content, DmlsApplication, KeyPackage, KeyPackageError, KeyPackagePolicy, MlsMessage, MlsMessageBody,
+    Add, Content, DmlsApplication, DmlsError, KeyPackage, KeyPackageError, MlsMessage, MlsMessageBody,
     Proposal, Remove,
 };
+use crate::identity::IdentityError;
 use crate::schedule::{DmlsKeyError, EpochId, RatchetType};
-use crate::suite::{CryptoError, Strictness};
+use crate::suite::CryptoError;
 use crate::tree::LeafIndex;
 use rand_core::CryptoRng;
 
@@ -39,6 +41,9 @@ pub enum ActionError {
     /// The key package is not valid.
     #[error("The key package is not valid: {0}")]
     KeyPackage(#[from] KeyPackageError),
+    /// The key package is not shown to be of whom it names.
+    #[error("The client cannot be added: {0}")]
+    Identity(#[from] IdentityError),
     /// Too many at once.
     #[error("At most 256 members can be added at once.")]
     TooManyAdds,
@@ -65,6 +70,15 @@ pub enum ActionError {
     /// The client has asked to leave already.
     #[error("This client has already asked to leave.")]
     AlreadyLeaving,
+    /// No admin would be left among the members: nobody could ever change the group again.
+    #[error("No admin would be a member; nobody could change the group any more. Name another admin first.")]
+    NoAdminLeft,
+    /// Too many admins.
+    #[error("A group has at most 256 admins.")]
+    TooManyAdmins,
+    /// The profile could not be encoded.
+    #[error(transparent)]
+    Profile(#[from] DmlsError),
     /// The commit could not be made.
     #[error(transparent)]
     Create(#[from] CreateError),
@@ -126,15 +140,7 @@ impl Group {
         }
         let add = |bytes: &Vec<u8>| -> Result<Proposal, ActionError> {
             let key_package = read_key_package(bytes)?;
-            // Whoever adds checks the lifetime; whoever receives the commit does not (DESIGN 4.4).
-            let now = Some(now_ms / 1000);
-            let policy = KeyPackagePolicy {
-                suite: self.suite,
-                strictness: Strictness::Canonical,
-                now,
-                last_resort: false,
-            };
-            key_package.validate(&policy)?;
+            judge_key_package(&key_package, self.suite, &self.options, now_ms)?;
             Ok(Proposal::Add(Add { key_package: Box::new(key_package) }))
         };
         let proposals = key_packages.iter().map(add).collect::<Result<_, _>>()?;
@@ -177,12 +183,15 @@ impl Group {
         if transaction.keys_of(&head)?.epoch.tree().member_count() < 2 {
             return Err(ActionError::OnlyMember);
         }
+        if self.is_last_admin(transaction.keys_of(&head)?.epoch.own_leaf()) {
+            return Err(ActionError::NoAdminLeft);
+        }
         transaction.group.state.leaving = true;
         transaction.propose_own_removal(&head)?;
         Ok(transaction.finish(None)?)
     }
 
-    fn commit_now(
+    pub(super) fn commit_now(
         &self,
         proposals: Vec<Proposal>,
         now_ms: u64,

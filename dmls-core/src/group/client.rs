@@ -37,6 +37,9 @@ pub enum ClientError {
     /// The credential is not one of the signature key.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// The founder is not among the admins that the profile lists: nobody could change the group.
+    #[error("Whoever begins a group with admins has to be one of them.")]
+    NoAdmin,
     /// A cryptographic operation failed.
     #[error(transparent)]
     Crypto(#[from] CryptoError),
@@ -205,7 +208,7 @@ impl Client {
             Credential::X509 { certificates } => {
                 let parts =
                     certificates.first().and_then(|first| CertificateParts::of(first.as_slice()).ok());
-                parts.and_then(|parts| parts.common_name()).unwrap_or_default()
+                parts.and_then(|parts| parts.name()).unwrap_or_default()
             }
         }
     }
@@ -280,6 +283,9 @@ impl Client {
         now_ms: u64,
         rng: &mut dyn CryptoRng,
     ) -> Result<Step, ClientError> {
+        if !profile.admins.is_empty() && !profile.admins.contains(&self.record.credential) {
+            return Err(ClientError::NoAdmin);
+        }
         let required = RequiredCapabilities {
             extension_types: vec![ExtensionType::DMLS_PROFILE],
             proposal_types: vec![ProposalType::DMLS_META],

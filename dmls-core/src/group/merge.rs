@@ -127,7 +127,7 @@ impl Group {
         leaves.map(|(leaf, node)| member(leaf, node)).collect()
     }
 
-    fn admins(&self, epoch: &EpochId) -> &[Credential] {
+    pub(super) fn admins(&self, epoch: &EpochId) -> &[Credential] {
         let profile = self.keys.get(epoch).and_then(|keys| keys.epoch.profile());
         profile.map(|profile| profile.admins.as_slice()).unwrap_or_default()
     }

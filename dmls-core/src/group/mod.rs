@@ -17,6 +17,7 @@
 //! ```
 
 mod act;
+mod admins;
 mod authority;
 mod bounds;
 mod client;
@@ -26,6 +27,7 @@ mod farewell;
 mod gone;
 mod handshake;
 mod heal;
+mod judge;
 mod load;
 mod log;
 mod look;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::framing::Padding;
+use crate::identity::Authentication;
 use crate::schedule::Windows;
 
 /// Local policy. The retention bounds are not here: they are the group's, in its `dmls_profile`.
@@ -49,6 +50,9 @@ pub struct GroupOptions {
     pub key_package_lifetime_s: u64,
     /// How plaintexts are padded.
     pub padding: Padding,
+    /// Who says who is who. Asked about clients that are added here, never about those that others add.
+    #[serde(skip)]
+    pub authentication: Authentication,
     /// Whether processed commits are punctured. Off only in the tests that show what puncturing is for.
     #[serde(skip, default = "yes")]
     #[doc(hidden)]
@@ -82,6 +86,7 @@ impl Default for GroupOptions {
             merge_max_wait_ms: 60_000,
             key_package_lifetime_s: 90 * 24 * 3600,
             padding: Padding::Multiple(64),
+            authentication: Authentication::default(),
             puncturing: true,
         }
     }

@@ -11,11 +11,19 @@ use crate::suite::SignaturePublicKey;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const INTEGER: u8 = 0x02;
+const BOOLEAN: u8 = 0x01;
+const OCTETS: u8 = 0x04;
 const OBJECT_ID: u8 = 0x06;
 /// `[0] EXPLICIT Version`.
 const VERSION: u8 = 0xa0;
+/// `[3] EXPLICIT Extensions`.
+const EXTENSIONS: u8 = 0xa3;
+/// `id-ce-subjectAltName`, 2.5.29.17.
+const ALTERNATIVE_NAMES: [u8; 3] = [0x55, 0x1d, 0x11];
 /// `id-at-commonName`, 2.5.4.3.
 const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
+/// Alternative names that are text: rfc822Name, dNSName, uniformResourceIdentifier.
+const GENERAL_NAMES: [u8; 3] = [0x81, 0x82, 0x86];
 /// The string types whose bytes are UTF-8: UTF8String, PrintableString, IA5String.
 const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
 
@@ -43,6 +51,8 @@ pub struct CertificateParts<'a> {
     pub subject: &'a [u8],
     /// The encoding of `SubjectPublicKeyInfo`.
     pub key_info: &'a [u8],
+    /// The encoding of `SubjectAltName`, if there is exactly one.
+    pub alternative_names: Option<&'a [u8]>,
 }
 
 impl<'a> CertificateParts<'a> {
@@ -65,16 +75,32 @@ impl<'a> CertificateParts<'a> {
                 rest = behind;
             }
             let (subject, rest) = Element::read(rest)?;
-            let (key_info, _) = Element::read(rest)?;
+            let (key_info, rest) = Element::read(rest)?;
             subject.contents_of(SEQUENCE)?;
             key_info.contents_of(SEQUENCE)?;
-            nothing.is_empty().then_some(Self { subject: subject.whole, key_info: key_info.whole })
+            let alternative_names = alternative_names(rest);
+            let parts = Self { subject: subject.whole, key_info: key_info.whole, alternative_names };
+            nothing.is_empty().then_some(parts)
         };
         parts().ok_or(MalformedCertificate)
     }
 
-    /// The last common name of the subject, if it is in a string type whose bytes are UTF-8. The bytes are as they came.
-    pub fn common_name(&self) -> Option<&'a [u8]> {
+    /// A name of the subject: its common name, else the first alternative one. The bytes are as they came.
+    pub fn name(&self) -> Option<&'a [u8]> {
+        self.common_name().or_else(|| {
+            let mut names = Element::read(self.alternative_names?)?.0.contents_of(SEQUENCE)?;
+            loop {
+                let (name, behind) = Element::read(names)?;
+                names = behind;
+                if GENERAL_NAMES.contains(&name.tag) {
+                    return Some(name.contents);
+                }
+            }
+        })
+    }
+
+    /// The last common name of the subject, if it is in a string type whose bytes are UTF-8.
+    fn common_name(&self) -> Option<&'a [u8]> {
         let mut found = None;
         let mut names = Element::read(self.subject)?.0.contents_of(SEQUENCE)?;
         while !names.is_empty() {
@@ -93,6 +119,33 @@ impl<'a> CertificateParts<'a> {
         }
         found
     }
+}
+
+/// Finds `SubjectAltName` in what is behind the key. Nobody's validity depends on it.
+fn alternative_names(mut rest: &[u8]) -> Option<&[u8]> {
+    let mut extensions = loop {
+        let (element, behind) = Element::read(rest)?;
+        rest = behind;
+        if element.tag == EXTENSIONS {
+            break Element::read(element.contents)?.0.contents_of(SEQUENCE)?;
+        }
+    };
+    let mut found = None;
+    while !extensions.is_empty() {
+        let (extension, behind) = Element::read(extensions)?;
+        extensions = behind;
+        let (id, mut value) = Element::read(extension.contents_of(SEQUENCE)?)?;
+        if value.first() == Some(&BOOLEAN) {
+            (_, value) = Element::read(value)?;
+        }
+        let (value, _) = Element::read(value)?;
+        if id.contents_of(OBJECT_ID)? == ALTERNATIVE_NAMES
+            && found.replace(value.contents_of(OCTETS)?).is_some()
+        {
+            return None;
+        }
+    }
+    found
 }
 
 /// Whether a `SubjectPublicKeyInfo` is that of a signature key as MLS encodes it (RFC 9420 5.1.1).

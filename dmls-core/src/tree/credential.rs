@@ -149,7 +149,7 @@ impl Credential {
             },
             Self::X509 { certificates } => {
                 let first = certificates.first().map(Bytes::as_slice).unwrap_or_default();
-                let name = CertificateParts::of(first).ok().and_then(|parts| parts.common_name());
+                let name = CertificateParts::of(first).ok().and_then(|parts| parts.name());
                 name.map_or_else(|| "(certificate)".to_owned(), shown)
             }
         }

@@ -5,6 +5,7 @@ mod converge;
 mod dmls_vectors;
 mod fuzzed;
 mod heal;
+mod identity;
 mod model;
 mod retention;
 mod store;
