@@ -83,7 +83,7 @@ impl PublicState {
 
     /// The rules for the leaf of an Add or Update that no other proposal beside it can mend (RFC 9420 7.3, 10.1): what
     /// breaks one is invalid in every commit, and must not hold up those who have it in their cache (12.4).
-    pub(super) fn check_new_leaf(
+    pub(crate) fn check_new_leaf(
         &self,
         sent: &SentProposal,
         policy: &dyn CommitPolicy,

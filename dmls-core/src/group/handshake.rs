@@ -115,6 +115,13 @@ impl Transaction<'_> {
         let sender = opened.content.content.sender;
         let of_sender = keys.epoch.proposals().values().filter(|sent| sent.sender == sender);
         let full = of_sender.count() >= limits::PROPOSALS_OF_MEMBER;
+        if let Content::Proposal(proposal) = &opened.content.content.content {
+            let sent = SentProposal { sender, proposal: proposal.clone(), reference: None };
+            // A leaf that no commit may have must not spoil the commits of those who would take it up.
+            if let Err(error) = keys.epoch.public().check_new_leaf(&sent, &Authority) {
+                return Outcome::rejected(error);
+            }
+        }
         match keys.epoch.with_proposal(&opened.content) {
             // Which of a member's proposals are kept must not decide which commits can be processed.
             Ok((_, reference)) if full && !self.is_wanted(&reference.0) => {

@@ -144,7 +144,7 @@ fn services_side_by_side_each_judge_their_own_form() {
     let both = AnyOf(vec![Arc::new(certificates), Arc::new(SelfCertifying)]);
     let certified = authority.credential(SUITE, &private(2), &Holder::named("ann"));
     let own = Credential::self_certifying(&public(2), "ann").unwrap();
-    let verdict = |credential| both.validate(credential, &public(2), NOW);
+    let verdict = |credential: &Credential| both.validate(credential, &public(2), NOW);
     let is_vouched = |verdict: Result<Identity, _>| verdict.map(|identity| identity.vouched);
     assert_eq!(is_vouched(verdict(&certified)), Ok(true));
     assert_eq!(is_vouched(verdict(&own)), Ok(false));
