@@ -54,6 +54,7 @@ impl Transaction<'_> {
         };
         if matches!(outcome, Outcome::Applied) {
             self.evidence |= self.group.history.record_spoken(epoch, leaf).unwrap_or(false);
+            self.note_heard(epoch, leaf);
         }
         outcome
     }

@@ -34,6 +34,7 @@ mod look;
 mod merge;
 mod notice;
 mod options;
+mod policy;
 mod ratchets;
 mod receive;
 mod records;

@@ -46,6 +46,11 @@ pub struct GroupOptions {
     pub own_commit_max_wait_ms: u64,
     /// A merge or a rejoin waits no longer than this.
     pub merge_max_wait_ms: u64,
+    /// A member replaces its keys, in its turn, before they are older than this; 0: never.
+    pub refresh_after_ms: u64,
+    /// A member that has said nothing for so long, though there is an epoch that it has not acknowledged, is removed by
+    /// whoever may, in its turn; reconciled time; 0: never.
+    pub silent_after_ms: u64,
     /// For how long a key package that this client makes is valid, in seconds.
     pub key_package_lifetime_s: u64,
     /// How plaintexts are padded.
@@ -84,6 +89,8 @@ impl Default for GroupOptions {
             own_commit_wait_ms: 60_000,
             own_commit_max_wait_ms: 60 * 60_000,
             merge_max_wait_ms: 60_000,
+            refresh_after_ms: 7 * 24 * 3_600_000,
+            silent_after_ms: 0,
             key_package_lifetime_s: 90 * 24 * 3600,
             padding: Padding::Multiple(64),
             authentication: Authentication::default(),

@@ -213,6 +213,7 @@ impl Transaction<'_> {
         };
         self.group.keys.insert(epoch.clone(), Keys { epoch: Arc::new(next), init: Arc::clone(&keys.init) });
         self.evidence |= self.group.history.record_spoken(epoch, leaf).unwrap_or(false);
+        self.note_heard(epoch, leaf);
         if let Some(notice) = notice {
             self.notice(epoch, sender, notice);
             return Outcome::Applied;

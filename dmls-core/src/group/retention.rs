@@ -8,6 +8,7 @@ use crate::schedule::{CommitId, EpochId};
 impl Transaction<'_> {
     /// Deletes what may be deleted, and what must be.
     pub(super) fn retain(&mut self) {
+        self.note_policies();
         self.note_moved_on();
         self.delete_moved_on();
         self.measure();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::merge::Merging;
+use super::policy::Policies;
 use super::split::Split;
 use super::turn::Turn;
 use crate::history::Blocked;
@@ -63,6 +64,8 @@ pub struct State {
     pub(super) floor: u64,
     /// MLS epoch number of the epoch in which this client came in.
     pub(super) joined: u64,
+    /// What this client does by itself.
+    pub(super) policies: Policies,
     /// Members that went another way at a fork point which was deleted undecided.
     pub(super) split: Option<Split>,
     /// A peer's log begins at this epoch number, above the head's: from that peer this client cannot catch up.
@@ -90,6 +93,7 @@ impl State {
             leaving: false,
             floor,
             joined: floor,
+            policies: Policies::default(),
             split: None,
             behind: None,
         }

@@ -34,6 +34,7 @@ impl Group {
             .chain(state.merging.next_deadline(state.now_ms, options.deferred_for_ms))
             .chain(state.quarantine_due)
             .chain(expiring)
+            .chain(self.policy_deadline())
             .chain(reconciled.and_then(|due| state.when_reconciled(due)))
             .min()
             .map(|at| state.on_clock(at))
@@ -57,6 +58,7 @@ impl Transaction<'_> {
         self.schedule_turn();
         self.take_turn();
         self.expire_deferred();
+        self.run_policies();
         self.ask_again_to_leave();
         self.expire_waiting();
         self.release_quarantined();

@@ -130,6 +130,7 @@ fn the_bytes_hold_whatever_is_decided() {
 fn cut_for(seed: u64, days: u64) -> (World, EpochId) {
     let mut world = formed(seed, 4, DmlsProfile::default());
     world.options.reconciled_for_ms = DAY / 4;
+    world.options.refresh_after_ms = 0;
     for place in 0..4 {
         world.restart(place);
     }

@@ -11,6 +11,8 @@ const DAY: u64 = 24 * HOUR;
 #[test]
 fn waking_up_deletes_nothing_before_it_has_caught_up() {
     let mut world = formed(11, 4, DmlsProfile::default());
+    world.options.refresh_after_ms = 0;
+    world.restart(2);
     world.refresh(1);
     world.run(8 * 60_000);
     // Everything is settled, but not for long enough to be closed.
@@ -29,6 +31,7 @@ fn waking_up_deletes_nothing_before_it_has_caught_up() {
 fn concurrent_commits_of_an_idle_group_meet() {
     let mut world = formed(12, 4, DmlsProfile::default());
     world.options.reconciled_for_ms = DAY;
+    world.options.refresh_after_ms = 0;
     for place in 0..4 {
         world.restart(place);
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use dmls_core::framing::DmlsProfile;
+use dmls_core::codec::decode;
+use dmls_core::framing::{ContentType, DmlsMessage, DmlsProfile, MlsMessageBody};
 use dmls_core::group::{Disposition, Event, Input, Key, Standing, Store, Table, Value};
 use dmls_tests::World;
 
@@ -127,8 +128,15 @@ fn the_log_is_bounded_by_commits_and_by_age() {
     let before = world.peers[0].group().view().expect("a view").log_commits;
     world.refresh(0);
     world.refresh(1);
-    world.run(MINUTE);
+    world.spread();
     assert_eq!(world.peers[0].group().view().expect("a view").log_commits, before + 2);
+    world.run(MINUTE);
+    let is_commit = |bytes: &Vec<u8>| match decode::<DmlsMessage>(bytes).expect("a message").message.body {
+        MlsMessageBody::Private(private) => private.content_type == ContentType::Commit,
+        _ => panic!("a public message"),
+    };
+    let commits = log_of(&world, 0).values().filter(|bytes| is_commit(bytes)).count() as u64;
+    assert_eq!(world.peers[0].group().view().expect("a view").log_commits, commits);
 }
 
 #[test]
@@ -137,6 +145,7 @@ fn the_log_ages_while_reconciled_and_never_below_what_is_retained() {
     let mut world = World::new(45, 3);
     world.options.reconciled_for_ms = 2 * day;
     world.options.log_age_ms = 10 * day;
+    world.options.refresh_after_ms = 0;
     world.form();
     world.refresh(1);
     world.run(MINUTE);

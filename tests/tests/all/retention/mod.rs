@@ -4,6 +4,7 @@ mod bounds;
 mod clocks;
 mod exposure;
 mod log;
+mod policies;
 mod ratchets;
 
 use dmls_core::framing::DmlsProfile;
