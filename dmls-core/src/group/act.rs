@@ -8,7 +8,7 @@ use super::judge::judge_key_package;
 use super::options::limits;
 use super::speak::{SpeakError, other_tips};
 use super::state::Place;
-use super::step::Step;
+use super::step::{Event, Step};
 use super::store::{Key, Table};
 use super::transaction::Transaction;
 use crate::codec::{Bytes, CodecError, encode};
@@ -112,10 +112,12 @@ impl Group {
         let keys = transaction.keys_of(&head)?;
         let data = DmlsApplication {
             generation: keys.epoch.next_generation(RatchetType::Application).ok_or(SpeakError::NoKeys)?,
-            heads: other_tips(&self.history, &head),
+            heads: other_tips(&transaction.group.history, &head),
             payload: payload.into(),
         };
-        transaction.seal(&head, Content::Application(encode(&data)?.into()))?;
+        let id = transaction.seal(&head, Content::Application(encode(&data)?.into()))?;
+        let number = keys.epoch.context().epoch;
+        transaction.event(Event::Sent { id, epoch: head.clone(), number });
         transaction.mark_sent(&head);
         let own = keys.epoch.own_leaf();
         transaction.evidence |= transaction.group.history.record_spoken(&head, own).unwrap_or(false);

@@ -125,6 +125,15 @@ pub enum Event {
         /// The epoch in which it joined.
         epoch: EpochId,
     },
+    /// This client has sent an application message: which of the published messages it is. A merge may come before it.
+    Sent {
+        /// The message's id.
+        id: MessageId,
+        /// The epoch in which it was sent.
+        epoch: EpochId,
+        /// Its MLS epoch number.
+        number: u64,
+    },
     /// An application message. Delivered exactly once, whichever branch it is on.
     Message {
         /// The message's id.

@@ -3,5 +3,6 @@
 pub mod client;
 pub mod line;
 pub mod protocol;
+pub mod retention;
 pub mod server;
 pub mod views;

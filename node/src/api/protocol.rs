@@ -58,6 +58,12 @@ pub enum Request {
     GroupCreate {
         /// What this node calls it.
         name: String,
+        /// Retention bounds by name: `default`, `high-fs`, `partition`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        profile: Option<String>,
+        /// Whether only admins may add and remove members: to begin with, this node.
+        #[serde(default)]
+        admins: bool,
     },
     /// All groups. Answer: `[GroupView]`, without members.
     GroupList {},

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::protocol::Payload;
+use super::retention::{ProfileView, RetainedView, SplitView};
 
 /// The daemon as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +131,11 @@ pub struct GroupView {
     /// The members of the head; left out in lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<MemberView>,
+    /// Members, by name, that got new keys only on a branch that lost: what they say is marked until they refresh.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unhealed: Vec<String>,
+    /// What all members have agreed to.
+    pub profile: Option<ProfileView>,
     /// Proposals that nobody has committed yet.
     pub pending_proposals: usize,
     /// Messages that wait for others.
@@ -140,6 +146,15 @@ pub struct GroupView {
     pub retained_bytes: u64,
     /// Punctures over all of them.
     pub punctures: usize,
+    /// Each of them, and what a thief of this device could read in it; left out in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<RetainedView>,
+    /// Messages in the log, as ciphertext, for members that come late.
+    pub log_messages: usize,
+    /// Commits among them.
+    pub log_commits: u64,
+    /// Members that went another way at a fork point which is gone.
+    pub split: Option<SplitView>,
     /// Connected peers that share the group.
     pub peers: usize,
     /// The last reconciliation with a peer that found nothing missing.
@@ -200,6 +215,9 @@ pub struct MessageView {
     pub own: bool,
     /// Whether its epoch is on the branch of the head as of now.
     pub on_head: bool,
+    /// Whether its sender had not refreshed its keys since it came over from a branch that lost.
+    #[serde(default)]
+    pub unhealed: bool,
     /// When it arrived here.
     pub at_ms: u64,
     /// What it says: `text` or `hex`.
@@ -360,6 +378,40 @@ pub enum EventView {
     Deleted {
         /// The epoch.
         epoch: String,
+    },
+    /// A merge commit: what it carries over from branches that lost.
+    Merged {
+        /// The epoch that it makes.
+        epoch: String,
+        /// The fork point.
+        fork: String,
+        /// Who committed.
+        by: String,
+        /// What it carries, in words.
+        carried: Vec<String>,
+        /// Clients whose Add waits until they send a key package.
+        deferred: Vec<String>,
+    },
+    /// A merge commit does not carry what it should; the next one carries the rest.
+    MergeMismatch {
+        /// The epoch that it makes.
+        epoch: String,
+        /// Who committed.
+        by: String,
+        /// About whom it left something out.
+        missing: Vec<String>,
+        /// What it did that was on no branch, in words.
+        extra: Vec<String>,
+    },
+    /// A client that joined a branch that lost has not sent a key package: it is not added any more.
+    AddAbandoned {
+        /// The client.
+        member: String,
+    },
+    /// A message was sent to members whom a merge is about to remove.
+    RemovalPending {
+        /// The members.
+        members: Vec<String>,
     },
     /// A cut outlived what is retained: these members have to rejoin, or this side has to.
     Split {

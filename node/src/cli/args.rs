@@ -172,11 +172,22 @@ pub(super) struct RunArgs {
 pub(super) enum GroupCommand {
     /// Make a group with yourself as its only member
     #[command(
-        after_help = "The name is only for this node, and a suggestion to whom you invite.\n\nExample:\n  dmls group create friends"
+        after_help = "The name is only for this node, and a suggestion to whom you invite.\n\nA profile says how much of \
+                      the past every member keeps, so that a side that was cut off can come over:\n  \
+                      default    32 epochs behind the head, 64 in all, 7 days\n  \
+                      high-fs    8, 16, 1 hour: less to steal, and less time to come back\n  \
+                      partition  256, 512, 7 days: for networks that are often cut\n\n\
+                      Examples:\n  dmls group create friends\n  dmls group create board --admins --profile high-fs"
     )]
     Create {
         /// What to call it
         name: String,
+        /// How much of the past all members keep
+        #[arg(long, value_parser = ["default", "high-fs", "partition"], default_value = "default")]
+        profile: String,
+        /// Only admins may add and remove members: you, to begin with
+        #[arg(long)]
+        admins: bool,
     },
     /// List the groups
     #[command(after_help = "Example:\n  dmls group list")]

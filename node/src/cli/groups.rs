@@ -23,8 +23,9 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     match command {
-        GroupCommand::Create { name } => {
-            let view: GroupView = client.get(&Request::GroupCreate { name }).await?;
+        GroupCommand::Create { name, profile, admins } => {
+            let request = Request::GroupCreate { name, profile: Some(profile), admins };
+            let view: GroupView = client.get(&request).await?;
             output.print(&view, |view| {
                 let name = &view.name;
                 format!(

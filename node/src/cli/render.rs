@@ -1,6 +1,7 @@
 //! The API's answers as text for people.
 
 use crate::api::protocol::Payload;
+use crate::api::retention::{ProfileView, RetainedView};
 use crate::api::views::{
     GroupView, HistoryView, InvitationView, InvitedView, MessageView, PeerView, StandingView, StatusView,
 };
@@ -90,8 +91,14 @@ pub(super) fn group(view: &GroupView) -> String {
             view.retained_bytes,
             count(view.punctures, "puncture")
         ),
+        format!(
+            "  log        {}, {} of them commits",
+            count(view.log_messages, "ciphertext"),
+            view.log_commits
+        ),
         format!("  peers      {} connected", view.peers),
     ];
+    lines.extend(view.profile.as_ref().map(profile));
     if view.waiting > 0 || view.pending_proposals > 0 {
         lines.push(format!(
             "  pending    {}, {} waiting for others",
@@ -99,12 +106,68 @@ pub(super) fn group(view: &GroupView) -> String {
             count(view.waiting, "message")
         ));
     }
+    if !view.unhealed.is_empty() {
+        lines.push(format!(
+            "  unhealed   {}: their new keys were on a branch that lost",
+            view.unhealed.join(", ")
+        ));
+    }
+    lines.extend(view.split.iter().map(|split| {
+        format!(
+            "  SPLIT      at epoch {}: {} went another way; who comes back has to be invited again",
+            split.number,
+            [split.away.as_slice(), &split.silent].concat().join(", ")
+        )
+    }));
     lines.push(format!("  {}", count(view.members.len(), "member")));
     lines.extend(view.members.iter().map(|member| {
         let own = if member.leaf == view.own_leaf { "  (you)" } else { "" };
         format!("    {:>3}  {:<16} {}{own}", member.leaf, member.name, member.fingerprint)
     }));
+    if !view.epochs.is_empty() {
+        lines.push("  if this device were taken now, a thief with all the traffic could".into());
+        lines.extend(view.epochs.iter().map(exposure));
+    }
     lines.join("\n")
+}
+
+fn profile(view: &ProfileView) -> String {
+    let name = view.name.as_deref().unwrap_or("own bounds");
+    let days = duration(view.max_age_seconds.saturating_mul(1000));
+    let admins = if view.admins.is_empty() {
+        "every member may add and remove".into()
+    } else {
+        format!("admins: {}", view.admins.join(", "))
+    };
+    format!(
+        "  profile    {name}: {} epochs behind the head, {} in all, {days}; {admins}",
+        view.max_behind, view.max_retained
+    )
+}
+
+/// What a thief could do with the keys of an epoch.
+fn exposure(view: &RetainedView) -> String {
+    let mut can: Vec<String> = Vec::new();
+    if view.exposes_commits {
+        can.push("enter what is committed next".into());
+    }
+    if view.exposes_handshakes {
+        can.push("read commits and votes".into());
+    }
+    if !view.exposes_senders.is_empty() {
+        can.push(format!("read late messages of {}", count(view.exposes_senders.len(), "member")));
+    }
+    let branch = if view.on_head { ' ' } else { '~' };
+    let can = if can.is_empty() { "read nothing".into() } else { can.join(", ") };
+    format!(
+        "   {branch}{:>4}  {}  {}, {} old, {} bytes, {}",
+        view.number,
+        short(&view.epoch),
+        can,
+        duration(view.age_ms),
+        view.bytes,
+        count(view.punctures, "puncture")
+    )
 }
 
 /// The result of an invitation.
@@ -131,6 +194,7 @@ pub(super) fn invitations(views: &[InvitationView]) -> String {
 /// A message.
 pub(super) fn message(view: &MessageView) -> String {
     let branch = if view.on_head { "" } else { "  [lost branch]" };
+    let unhealed = if view.unhealed { "  [unhealed]" } else { "" };
     let body = match &view.payload {
         Payload::Text(text) => text
             .chars()
@@ -141,7 +205,7 @@ pub(super) fn message(view: &MessageView) -> String {
         Payload::Hex(hex) => format!("({} bytes) {}", hex.len() / 2, hex.get(..64).unwrap_or(hex)),
     };
     let own = if view.own { " (you)" } else { "" };
-    format!("{}{own} @{}{branch}: {body}", view.sender, short(&view.epoch))
+    format!("{}{own} @{}{branch}{unhealed}: {body}", view.sender, short(&view.epoch))
 }
 
 /// Peers.
@@ -197,6 +261,7 @@ mod tests {
             fingerprint: "ff".into(),
             own: false,
             on_head: false,
+            unhealed: false,
             at_ms: 0,
             payload,
         }

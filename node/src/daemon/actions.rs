@@ -3,7 +3,7 @@
 use dmls_core::codec::Bytes;
 use dmls_core::framing::DmlsProfile;
 use dmls_core::group::{
-    ActionError, Changes, Group, GroupId, Key, ReplayError, Standing, Step, Store, Table,
+    ActionError, Changes, Effect, Event, Group, GroupId, Key, ReplayError, Standing, Step, Store, Table,
 };
 use dmls_core::schedule::CommitId;
 use dmls_core::tree::LeafIndex;
@@ -72,7 +72,8 @@ impl Engine {
     /// Every group, without members.
     pub(super) fn list(&self) -> Vec<GroupView> {
         let views = self.groups.keys().filter_map(|id| self.view(id).ok());
-        let mut views: Vec<GroupView> = views.map(|view| GroupView { members: Vec::new(), ..view }).collect();
+        let mut views: Vec<GroupView> =
+            views.map(|view| GroupView { members: Vec::new(), epochs: Vec::new(), ..view }).collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
     }
@@ -102,19 +103,26 @@ impl Engine {
         Ok(numbered.into_iter().find(|name| !taken(name)).unwrap_or(wanted))
     }
 
-    /// Makes a group.
+    /// Makes a group with the bounds of a named profile. `admins`: only this client may add and remove, to begin with.
     ///
     /// # Errors
     /// [`ErrorCode::Usage`], [`ErrorCode::Store`].
-    pub(super) fn create_group(&mut self, name: &str) -> Result<GroupView, Failure> {
+    pub(super) fn create_group(
+        &mut self,
+        name: &str,
+        profile: Option<&str>,
+        admins: bool,
+    ) -> Result<GroupView, Failure> {
         self.writable()?;
         let name = self.free_name(name, true)?;
+        let profile = DmlsProfile::named(profile.unwrap_or("default"));
+        let mut profile = profile.map_err(|error| Failure::new(ErrorCode::Usage, error))?;
+        profile.admins.extend(admins.then(|| self.client.credential().clone()));
         let mut id = vec![0; GROUP_ID];
         rng().fill_bytes(&mut id);
         let id = GroupId(Bytes::from(id));
         let options = &self.parts.config.group;
-        let step =
-            self.client.create_group(id.clone(), &DmlsProfile::default(), options, now_ms(), &mut rng());
+        let step = self.client.create_group(id.clone(), &profile, options, now_ms(), &mut rng());
         let step = step.map_err(|error| Failure::new(ErrorCode::Failed, error))?;
         let mut extra = Extra::default();
         extra.put(Column::Names, id.0.as_slice(), &name).map_err(store_failure)?;
@@ -197,12 +205,15 @@ impl Engine {
     pub(super) fn send(&mut self, id: &GroupId, payload: &[u8]) -> Result<SentView, Failure> {
         self.writable()?;
         let step = self.group(id)?.send(payload, now_ms(), &mut rng()).map_err(|error| refused(&error))?;
-        let epoch = hex::encode(step.group.head().0.as_slice());
-        let (taken, seq) = self.commit_with(step, Extra::default(), Some(payload)).map_err(store_failure)?;
-        let sent = taken.published.first().copied().zip(seq);
-        let ((message, number), seq) =
+        let number = step.effects.iter().find_map(|effect| match effect {
+            Effect::Event(Event::Sent { number, .. }) => Some(*number),
+            _ => None,
+        });
+        let (_, sent) = self.commit_with(step, Extra::default(), Some(payload)).map_err(store_failure)?;
+        let sent = sent.zip(number);
+        let (sent, number) =
             sent.ok_or_else(|| Failure::new(ErrorCode::Failed, "The step sent no message."))?;
-        Ok(SentView { id: hex::encode(message.0), seq, epoch, number })
+        Ok(SentView { id: hex::encode(sent.id), seq: sent.seq, epoch: hex::encode(sent.epoch), number })
     }
 
     /// The history of a group.

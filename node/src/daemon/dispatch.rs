@@ -81,8 +81,10 @@ impl Service for Node {
             Request::PeerAdd { ticket } => json(&self.peer_add(&ticket).await?),
             Request::PeerRemove { peer } => self.peer_remove(&peer).await.map(|()| json!({})),
             Request::PeerBlock { peers } => self.block(&peers).await.map(|()| json!({})),
-            Request::GroupCreate { name } => {
-                self.group_view(self.engine.call(move |engine| engine.create_group(&name)).await??).await
+            Request::GroupCreate { name, profile, admins } => {
+                let create =
+                    move |engine: &mut Engine| engine.create_group(&name, profile.as_deref(), admins);
+                self.group_view(self.engine.call(create).await??).await
             }
             Request::GroupList {} => json(&self.groups().await?),
             Request::GroupShow { group } => self.on_group(group, |engine, id| engine.view(id)).await,
@@ -383,6 +385,7 @@ mod tests {
                 fingerprint: [0; 32],
                 own: false,
                 on_head: true,
+                unhealed: false,
                 at_ms: 0,
                 payload,
             };

@@ -90,7 +90,9 @@ fn weight(event: &EventView) -> usize {
             Payload::Text(text) | Payload::Hex(text) => text.len(),
         },
         EventView::Head { left, .. } => left.len() * 80,
-        EventView::Split { away, .. } => away.len() * 80,
+        EventView::Split { away: many, .. } | EventView::RemovalPending { members: many } => many.len() * 80,
+        EventView::Merged { carried: one, deferred: other, .. }
+        | EventView::MergeMismatch { missing: one, extra: other, .. } => (one.len() + other.len()) * 80,
         EventView::Epoch { operations, .. } | EventView::BranchLost { operations, .. } => {
             operations.len() * 80
         }
@@ -138,6 +140,7 @@ mod tests {
                 fingerprint: String::new(),
                 own: false,
                 on_head: true,
+                unhealed: false,
                 at_ms: 0,
                 payload: Payload::Text(large.clone()),
             };

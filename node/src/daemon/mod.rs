@@ -10,6 +10,7 @@ mod dispatch;
 mod engine;
 mod events;
 mod joining;
+mod keeping;
 mod network;
 mod outbox;
 mod peers;

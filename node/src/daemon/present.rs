@@ -2,6 +2,9 @@
 
 use dmls_core::group::{self as core, Standing};
 use dmls_core::history::{Member, Operation};
+use dmls_core::tree::LeafIndex;
+
+use super::keeping;
 
 use crate::api::protocol::Payload;
 use crate::api::views::{
@@ -9,7 +12,7 @@ use crate::api::views::{
 };
 use crate::store::types::MessageRecord;
 
-fn who(member: &Member) -> String {
+pub(super) fn who(member: &Member) -> String {
     member.credential.display_name()
 }
 
@@ -70,15 +73,25 @@ pub(super) fn group(view: core::GroupView, around: Surroundings) -> GroupView {
         },
         own_leaf: view.own_leaf.0,
         size: view.members.len(),
+        unhealed: view.unhealed.iter().map(|leaf| name_at(&view.members, *leaf)).collect(),
         members: view.members.iter().map(member).collect(),
+        profile: view.profile.as_ref().map(keeping::profile),
         pending_proposals: view.pending_proposals,
         waiting: view.waiting,
         retained: view.retained,
         retained_bytes: view.retained_bytes,
         punctures: view.punctures,
+        epochs: view.epochs.iter().map(keeping::retained).collect(),
+        log_messages: view.log_messages,
+        log_commits: view.log_commits,
+        split: view.split.as_ref().map(keeping::split),
         peers: around.peers,
         reconciled_ms: around.reconciled_ms,
     }
+}
+
+fn name_at(members: &[Member], leaf: LeafIndex) -> String {
+    members.iter().find(|member| member.leaf == leaf).map(who).unwrap_or_default()
 }
 
 /// A history.
@@ -136,20 +149,34 @@ pub(super) fn message(record: MessageRecord) -> MessageView {
         fingerprint: hex_of(record.fingerprint),
         own: record.own,
         on_head: record.on_head,
+        unhealed: record.unhealed,
         at_ms: record.at_ms,
         payload: Payload::of(&record.payload),
     }
 }
 
-/// An event; `None` for messages, which have a record of their own.
+/// An event; `None` for messages, which have records of their own.
 pub(super) fn event(event: &core::Event) -> Option<EventView> {
     let epoch = |id: &dmls_core::schedule::EpochId| hex_of(id.0.as_slice());
     Some(match event {
-        core::Event::Message { .. }
-        | core::Event::Merged { .. }
-        | core::Event::MergeMismatch { .. }
-        | core::Event::AddAbandoned { .. }
-        | core::Event::RemovalPending { .. } => return None,
+        core::Event::Message { .. } | core::Event::Sent { .. } => return None,
+        core::Event::Merged { epoch: id, fork, by, carried, deferred } => EventView::Merged {
+            epoch: epoch(id),
+            fork: epoch(fork),
+            by: who(by),
+            carried: operations(carried),
+            deferred: deferred.iter().map(|client| client.display_name()).collect(),
+        },
+        core::Event::MergeMismatch { epoch: id, by, missing, extra } => EventView::MergeMismatch {
+            epoch: epoch(id),
+            by: who(by),
+            missing: missing.iter().map(who).collect(),
+            extra: operations(extra),
+        },
+        core::Event::AddAbandoned { member } => EventView::AddAbandoned { member: who(member) },
+        core::Event::RemovalPending { members } => {
+            EventView::RemovalPending { members: members.iter().map(who).collect() }
+        }
         core::Event::Joined { epoch: id } => EventView::Joined { epoch: epoch(id) },
         core::Event::Epoch { epoch: id, parent, number, committer, operations: all } => EventView::Epoch {
             epoch: epoch(id),

@@ -2,6 +2,7 @@
 
 use dmls_core::group::{Changes, Disposition, Effect, Event, Group, GroupId, Input, Step, StoreError};
 use dmls_core::group::{Key, Source, Table};
+use dmls_core::schedule::EpochId;
 use dmls_gossip::{MessageId, PeerId, Topic, Verdict};
 
 use super::engine::{Engine, now_ms, rng};
@@ -29,8 +30,6 @@ pub(super) fn message_key(group: &GroupId, seq: u64) -> Vec<u8> {
 pub(super) struct Taken {
     /// What became of the message.
     pub(super) disposition: Option<Disposition>,
-    /// Ids and order of what was published.
-    pub(super) published: Vec<(MessageId, u64)>,
 }
 
 impl Engine {
@@ -43,31 +42,31 @@ impl Engine {
     }
 
     /// The same for a step that sends `own`: that is stored beside the messages of others. The second result is its
-    /// sequence number.
+    /// record.
     pub(super) fn commit_with(
         &mut self,
         step: Step,
         mut extra: Extra,
         own: Option<&[u8]>,
-    ) -> Result<(Taken, Option<u64>), StoreError> {
+    ) -> Result<(Taken, Option<MessageRecord>), StoreError> {
         let id = step.group.id().clone();
         let mut seq = self.next_seq;
         let mut news = Vec::new();
-        let mut own_seq = None;
+        let mut sent = None;
         for effect in &step.effects {
             match effect {
+                Effect::Event(Event::Sent { id: message, epoch, .. }) => {
+                    let record = self.own_record(message.0, epoch, own.unwrap_or_default(), seq);
+                    extra.put(Column::Messages, &message_key(&id, seq), &record)?;
+                    news.push((seq, EventView::Message(present::message(record.clone()))));
+                    sent = Some(record);
+                    seq += 1;
+                }
                 Effect::Event(event) => {
                     if let Some(event) = self.news(&id, event, seq, &mut extra)? {
                         news.push((seq, event));
                         seq += 1;
                     }
-                }
-                Effect::Publish { id: message, .. } if own.is_some() && own_seq.is_none() => {
-                    let record = self.own_record(&step.group, message.0, own.unwrap_or_default(), seq);
-                    extra.put(Column::Messages, &message_key(&id, seq), &record)?;
-                    news.push((seq, EventView::Message(present::message(record))));
-                    own_seq = Some(seq);
-                    seq += 1;
                 }
                 Effect::Publish { .. } | Effect::Welcome { .. } => {}
             }
@@ -85,7 +84,8 @@ impl Engine {
         if let Some(group) = self.groups.get(&id) {
             self.parts.topics.set(&id, group.floor());
         }
-        Ok((Taken { disposition, published: self.act(&id, effects) }, own_seq))
+        self.act(&id, effects);
+        Ok((Taken { disposition }, sent))
     }
 
     fn store(&mut self, step: Step, extra: &Extra) -> Result<(Option<Disposition>, Vec<Effect>), StoreError> {
@@ -119,7 +119,7 @@ impl Engine {
         seq: u64,
         extra: &mut Extra,
     ) -> Result<Option<EventView>, StoreError> {
-        let Event::Message { id: message, epoch, sender, payload, on_head, .. } = event else {
+        let Event::Message { id: message, epoch, sender, payload, on_head, unhealed } = event else {
             return Ok(present::event(event));
         };
         let record = MessageRecord {
@@ -130,6 +130,7 @@ impl Engine {
             fingerprint: sender.fingerprint,
             own: false,
             on_head: *on_head,
+            unhealed: *unhealed,
             at_ms: now_ms(),
             payload: payload.clone(),
         };
@@ -147,33 +148,29 @@ impl Engine {
         Ok(reserved)
     }
 
-    fn own_record(&self, group: &Group, id: [u8; 32], payload: &[u8], seq: u64) -> MessageRecord {
+    fn own_record(&self, id: [u8; 32], epoch: &EpochId, payload: &[u8], seq: u64) -> MessageRecord {
         MessageRecord {
             seq,
             id,
-            epoch: group.head().0.as_slice().to_vec(),
+            epoch: epoch.0.as_slice().to_vec(),
             sender: self.own_name(),
             fingerprint: self.client.fingerprint(),
             own: true,
             on_head: true,
+            unhealed: false,
             at_ms: now_ms(),
             payload: payload.to_vec(),
         }
     }
 
-    fn act(&mut self, id: &GroupId, effects: Vec<Effect>) -> Vec<(MessageId, u64)> {
-        let mut published = Vec::new();
+    fn act(&mut self, id: &GroupId, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Publish { id: message, order, bytes } => {
-                    published.push((MessageId(message.0), order));
-                    self.parts.outbound.publish(topic_of(id), bytes);
-                }
+                Effect::Publish { bytes, .. } => self.parts.outbound.publish(topic_of(id), bytes),
                 Effect::Welcome { .. } => self.parts.outbound.welcomes(),
                 Effect::Event(_) => {}
             }
         }
-        published
     }
 
     /// A message that the network brought.

@@ -65,7 +65,7 @@ impl World {
     }
 
     fn group(&mut self) -> (GroupId, Topic) {
-        let view = self.engine.create_group("g").unwrap();
+        let view = self.engine.create_group("g", None, false).unwrap();
         let id = GroupId(Bytes::from(hex::decode(view.id).unwrap()));
         let topic = topic_of(&id);
         (id, topic)

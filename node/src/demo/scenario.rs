@@ -94,7 +94,9 @@ impl Scenario {
             self.daemons.push(start.await.map_err(|error| Failure::new(ErrorCode::Failed, error))??);
         }
         let alice = self.get("alice")?;
-        alice.ask::<GroupView>(Request::GroupCreate { name: GROUP.into() }).await?;
+        alice
+            .ask::<GroupView>(Request::GroupCreate { name: GROUP.into(), profile: None, admins: false })
+            .await?;
         let who = self.daemons.iter().skip(1).map(|daemon| daemon.ticket.ticket.clone()).collect();
         alice.ask::<InvitedView>(Request::GroupInvite { group: GROUP.into(), who }).await?;
         for name in names.iter().skip(1) {

@@ -34,6 +34,8 @@ pub struct MessageRecord {
     pub own: bool,
     /// Whether its epoch was the head or an ancestor of it on arrival.
     pub on_head: bool,
+    /// Whether its sender owed a refresh on arrival, having come over from a branch that lost.
+    pub unhealed: bool,
     /// When it arrived here, Unix milliseconds.
     pub at_ms: u64,
     /// What it says.
