@@ -263,7 +263,14 @@ impl World {
         let group = peer.group.as_mut().expect("the peer is in the group");
         let (disposition, effects) = step.commit(&mut peer.store, group).expect("memory");
         format!("{by} {disposition:?}").hash(&mut self.trace);
+        let guilty = |effect: &Effect| matches!(effect, Effect::Event(Event::Equivocation { .. }));
+        let guilty = effects.iter().any(guilty);
         self.carry_out(by, effects);
+        if guilty {
+            let peer = &self.peers[by];
+            let proved = peer.group().prove(&peer.store).expect("memory");
+            self.take_step(by, proved);
+        }
         disposition
     }
 

@@ -102,7 +102,7 @@ fn read_optional_id(bytes: &[u8]) -> Result<(Option<Bytes>, &[u8]), TlsError> {
     Ok((id, rest))
 }
 
-fn read_list<'a, T: DeserializeBytes>(
+pub(super) fn read_list<'a, T: DeserializeBytes>(
     bytes: &'a [u8],
     max: usize,
     what: &str,

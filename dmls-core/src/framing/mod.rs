@@ -10,6 +10,7 @@ mod key_package;
 mod message;
 mod notice;
 mod private_message;
+mod proof;
 mod proposal;
 mod public_message;
 mod welcome;
@@ -35,6 +36,10 @@ pub use key_package::{
 pub use message::{DmlsMessage, MlsMessage, MlsMessageBody};
 pub use notice::{ApplicationData, DmlsNotice, DmlsRejoin, MAX_NOTICE_KEY_PACKAGE, MAX_NOTICE_LEN};
 pub use private_message::{Padding, PrivateMessage, SenderData};
+pub use proof::{
+    Below, EquivocationProof, MAX_PROOF_COMMITS, MAX_PROOF_LEN, NamedChild, ProofError, Statement,
+    verify_equivocation,
+};
 pub use proposal::{
     Add, Commit, ExternalInit, GroupContextExtensions, PreSharedKey, Proposal, ProposalOrRef, ProposalRef,
     ReInit, Remove, Update,

@@ -5,6 +5,7 @@ use std::io::Write;
 use tls_codec::{DeserializeBytes, Error as TlsError, Serialize, Size};
 
 use super::dmls::{DmlsApplication, DmlsError, Heads, bounded, read_id};
+use super::proof::MAX_PROOF_LEN;
 use crate::codec::bytes::read_vector;
 use crate::codec::{Bytes, TlsDeserializeBytes, TlsSerialize, TlsSize};
 use crate::suite::Secret;
@@ -20,6 +21,7 @@ const MAX_GROUP_ID_LEN: usize = 1 << 10;
 const CLOSED: u8 = 1;
 const KEY_PACKAGE: u8 = 2;
 const WELCOME: u8 = 3;
+const PROOF: u8 = 4;
 
 /// `DmlsNotice`: a message for the members' clients, not for their users. Its type in one byte, then its contents.
 ///
@@ -35,6 +37,8 @@ pub enum DmlsNotice {
     KeyPackage(Bytes),
     /// Type 3: a Welcome, as an `MLSMessage`, for whom it names. All others ignore it.
     Welcome(Bytes),
+    /// Type 4: an [`super::EquivocationProof`]. It tells, and decides nothing: evidence is handshake messages only.
+    Proof(Bytes),
     /// Any other type.
     Unknown {
         /// The type.
@@ -50,6 +54,7 @@ impl DmlsNotice {
             Self::Closed { winner } => (CLOSED, winner),
             Self::KeyPackage(message) => (KEY_PACKAGE, message),
             Self::Welcome(message) => (WELCOME, message),
+            Self::Proof(proof) => (PROOF, proof),
             Self::Unknown { notice_type, contents } => (*notice_type, contents),
         }
     }
@@ -97,6 +102,11 @@ impl DeserializeBytes for DmlsNotice {
             WELCOME => {
                 let (message, rest) = read_vector(rest)?;
                 Ok((Self::Welcome(message.into()), rest))
+            }
+            PROOF => {
+                let (proof, rest) = read_vector(rest)?;
+                bounded(proof.len(), MAX_PROOF_LEN, "bytes in a proof")?;
+                Ok((Self::Proof(proof.into()), rest))
             }
             _ => Ok((Self::Unknown { notice_type, contents: rest.into() }, &[])),
         }

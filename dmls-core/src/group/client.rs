@@ -381,6 +381,7 @@ fn first_group(id: GroupId, epoch: Epoch, dmls: DmlsSecrets, options: &GroupOpti
         sizes: Default::default(),
         waiting: Default::default(),
         gone: rpds::RedBlackTreeMap::new_sync(),
+        proofs: rpds::RedBlackTreeMap::new_sync(),
         welcomes: Default::default(),
     }
 }

@@ -187,6 +187,7 @@ impl Group {
                 .into_iter()
                 .map(|(place, gone)| (EpochId::from(place), gone))
                 .collect(),
+            proofs: super::proof::load(scan(store, Table::Proofs, id, only!(Value::Proof))?)?,
             welcomes: welcomes.into_keys().map(Bytes::from).collect(),
             state,
         }))

@@ -94,6 +94,7 @@ impl Group {
             log_commits: self.log_marks.commits(),
             split: self.split_view(),
             epochs: self.retained_view(epoch.profile()),
+            proofs: self.proof_views(),
             retained: self.keys.len(),
             retained_bytes: self.retained_bytes(),
             punctures: self.keys.values().map(|keys| keys.init.punctured_count()).sum(),

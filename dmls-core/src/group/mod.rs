@@ -31,10 +31,12 @@ mod judge;
 mod load;
 mod log;
 mod look;
+mod membership;
 mod merge;
 mod notice;
 mod options;
 mod policy;
+mod proof;
 mod ratchets;
 mod receive;
 mod records;
@@ -69,6 +71,7 @@ pub use load::LoadError;
 pub use log::LogMark;
 pub use look::group_ids;
 pub use options::{GroupOptions, limits};
+pub use proof::{ProofId, ProofRecord};
 pub use records::Value;
 pub use replay::{ReplayError, Replayed};
 pub use speak::SpeakError;
@@ -76,8 +79,8 @@ pub use state::{Place, State};
 pub use step::{Disposition, Effect, Event, Missing, Step};
 pub use store::{Changes, GroupId, Key, MemoryStore, MessageId, Store, StoreError, Table};
 pub use view::{
-    ChildView, EpochView, Exposure, ForkView, GroupView, HistoryView, RetainedView, SideView, SplitView,
-    Standing,
+    ChildView, EpochView, Exposure, ForkView, GroupView, HistoryView, ProofView, RetainedView, SideView,
+    SplitView, Standing,
 };
 pub use waiting::{Reason, Source, Waiting};
 
@@ -135,6 +138,7 @@ pub struct Group {
     waiting: WaitingRoom,
     /// Epochs that this client has deleted.
     gone: RedBlackTreeMapSync<EpochId, Gone>,
+    proofs: RedBlackTreeMapSync<ProofId, ProofRecord>,
     /// Key packages whose Welcome has not been delivered.
     welcomes: BTreeSet<Bytes>,
     state: State,

@@ -12,7 +12,6 @@ use crate::schedule::{EpochId, RatchetType};
 impl Transaction<'_> {
     /// Sends a notice in any epoch whose keys are here. Where its user stands this client does not say by it: no vote
     /// follows from a notice.
-    #[allow(dead_code)]
     pub(super) fn send_notice(
         &mut self,
         epoch: &EpochId,
@@ -29,6 +28,7 @@ impl Transaction<'_> {
     /// Takes an authentic notice. What is wrong inside it is the sender's business: it is ignored.
     pub(super) fn notice(&mut self, _epoch: &EpochId, _sender: Member, notice: DmlsNotice) {
         match notice {
+            DmlsNotice::Proof(proof) => self.take_proof(&proof),
             DmlsNotice::Closed { .. }
             | DmlsNotice::KeyPackage(_)
             | DmlsNotice::Welcome(_)

@@ -143,6 +143,12 @@ pub mod limits {
     pub const CATCHING_UP_BACK: u32 = 2048;
     /// Deleted epochs that are remembered by name.
     pub const GONE: usize = 1024;
+    /// Proofs of equivocation of a group.
+    pub const PROOFS: usize = 64;
+    /// Those of them about one signature key.
+    pub const PROOFS_OF_KEY: usize = 4;
+    /// Bytes of all of them.
+    pub const PROOF_BYTES: usize = 2 << 20;
 }
 
 /// The windows of application ratchets: 1000 forward, 100 back; while catching up more, so that it loses nothing

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::client::ClientRecord;
 use super::gone::Gone;
 use super::log::LogMark;
+use super::proof::ProofRecord;
 use super::state::State;
 use super::store::Table;
 use super::waiting::Waiting;
@@ -47,6 +48,8 @@ pub enum Value {
     Welcome(Bytes),
     /// An epoch that is gone.
     Gone(Gone),
+    /// A proof of equivocation.
+    Proof(ProofRecord),
 }
 
 impl Value {
@@ -67,6 +70,7 @@ impl Value {
             Self::Waiting(_) => Table::Waiting,
             Self::Welcome(_) => Table::Welcomes,
             Self::Gone(_) => Table::Gone,
+            Self::Proof(_) => Table::Proofs,
         }
     }
 }

@@ -67,7 +67,7 @@ impl Group {
         Err(ReplayError::NotRetained)
     }
 
-    fn logged(
+    pub(super) fn logged(
         &self,
         store: &dyn Store,
         id: &MessageId,

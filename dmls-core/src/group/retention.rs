@@ -49,6 +49,7 @@ impl Transaction<'_> {
         let next = way.get(1).map(|(id, _)| id.clone()).or((way.len() == 1).then_some(head));
         let Some(next) = next.filter(|next| next != self.group.history.anchor()) else { return false };
         let gone: Vec<EpochId> = self.group.history.epochs().map(|(id, _)| id.clone()).collect();
+        self.pass_anchor(&next);
         if self.group.history.move_anchor(&next).is_err() {
             return false;
         }

@@ -9,7 +9,7 @@ use crate::schedule::{CommitId, EpochId};
 use crate::tree::LeafIndex;
 
 /// The electors that have named two children.
-fn named_two(epoch: &HistoryEpoch) -> LeafSet {
+pub(super) fn named_two(epoch: &HistoryEpoch) -> LeafSet {
     let (mut once, mut twice) = (LeafSet::default(), LeafSet::default());
     for leaves in epoch.named.values() {
         twice.union_with(&once.intersection(leaves));
@@ -25,6 +25,7 @@ impl Transaction<'_> {
         self.follow_evidence();
         self.run_timers();
         self.follow_evidence();
+        self.report_membership();
         self.retain();
     }
 

@@ -43,6 +43,7 @@ pub(super) fn since(history: &History, epoch: &EpochId) -> Option<EpochId> {
         .ancestors(epoch)
         .find(|(above, commit)| named_other(above, commit))
         .map(|(above, _)| above.clone())
+        .or_else(|| history.epoch(history.anchor())?.own.since.clone())
 }
 
 /// The other tips that this client knows, for [`DmlsMeta::heads`].

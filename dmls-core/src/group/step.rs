@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Group;
 use super::gone::Unreadable;
+use super::proof::ProofId;
 use super::store::{Changes, MessageId, Store, StoreError};
 use super::view::SplitView;
 use crate::codec::Bytes;
@@ -185,6 +186,29 @@ pub enum Event {
         /// The epoch.
         epoch: EpochId,
     },
+    /// The members of the head have changed, or a change that was reported before has become final. A removal of this
+    /// client itself is [`Event::Removed`].
+    Membership {
+        /// The epoch whose commit changes them.
+        epoch: EpochId,
+        /// Who comes in.
+        added: Vec<Member>,
+        /// Who goes.
+        removed: Vec<Member>,
+        /// Whether it stands; until then it is provisional: another branch may win. Each change is reported as final
+        /// once, and as provisional at most once before, each time that the head comes to it.
+        is_final: bool,
+    },
+    /// The head has left a branch: a change of the members that was reported is not in effect any more. Nobody is told
+    /// so of a change that was never reported.
+    MembershipUndone {
+        /// The epoch whose commit changed them.
+        epoch: EpochId,
+        /// Who had come in.
+        added: Vec<Member>,
+        /// Who had gone.
+        removed: Vec<Member>,
+    },
     /// A branch lost: what its commits did is not in effect.
     BranchLost {
         /// The last epoch of the branch.
@@ -245,12 +269,22 @@ pub enum Event {
         /// Where the peer's log begins.
         floor: u64,
     },
-    /// A member named two children of one epoch: its vote there weighs nothing.
+    /// A member named two children of one epoch: its vote there weighs nothing. [`Group::prove`] looks for the proof.
     Equivocation {
         /// The fork point.
         at: EpochId,
         /// The member.
         member: Member,
+    },
+    /// A member's equivocation is proved to anybody: [`super::Group::proof`] has the proof. It comes after
+    /// [`Event::Equivocation`] where this client has found it itself, alone where another member has passed it on.
+    EquivocationProved {
+        /// The proof's name.
+        proof: ProofId,
+        /// Whose signature key was misused, by its owner or by a thief.
+        member: Member,
+        /// MLS epoch number of the fork point.
+        number: u64,
     },
     /// The winning branch removed this client; it has stopped sending.
     Removed {

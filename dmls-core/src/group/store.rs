@@ -52,11 +52,13 @@ pub enum Table {
     Welcomes,
     /// Epochs that this client has deleted, by group and epoch.
     Gone,
+    /// Proofs of equivocation, by group and proof.
+    Proofs,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Client,
         Self::KeyPackages,
         Self::Groups,
@@ -71,6 +73,7 @@ impl Table {
         Self::Waiting,
         Self::Welcomes,
         Self::Gone,
+        Self::Proofs,
     ];
 
     /// The table's name: lower case, stable.
@@ -90,6 +93,7 @@ impl Table {
             Self::Waiting => "waiting",
             Self::Welcomes => "welcomes",
             Self::Gone => "gone",
+            Self::Proofs => "proofs",
         }
     }
 

@@ -33,6 +33,7 @@ impl Group {
             .chain(state.update_due)
             .chain(state.merging.next_deadline(state.now_ms, options.deferred_for_ms))
             .chain(state.quarantine_due)
+            .chain(self.share_due())
             .chain(expiring)
             .chain(self.policy_deadline())
             .chain(reconciled.and_then(|due| state.when_reconciled(due)))
@@ -60,6 +61,7 @@ impl Transaction<'_> {
         self.expire_deferred();
         self.run_policies();
         self.ask_again_to_leave();
+        self.share_due_proofs();
         self.expire_waiting();
         self.release_quarantined();
         self.write_off_unseen();

@@ -1,5 +1,6 @@
 //! What a group looks like from outside: no secret, no reference into the state.
 
+use super::proof::ProofId;
 use super::store::GroupId;
 use crate::codec::Bytes;
 use crate::framing::DmlsProfile;
@@ -62,6 +63,8 @@ pub struct GroupView {
     pub split: Option<SplitView>,
     /// The epochs whose keys are stored, parents before children.
     pub epochs: Vec<RetainedView>,
+    /// Members whose signature keys are proved to have been misused, oldest first.
+    pub proofs: Vec<ProofView>,
     /// Epochs whose keys are stored.
     pub retained: usize,
     /// Bytes of their secrets.
@@ -125,6 +128,19 @@ pub struct SideView {
     pub commit: CommitId,
     /// The members.
     pub members: Vec<Member>,
+}
+
+/// A proved equivocation: a key misused, by its owner or by a thief.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProofView {
+    /// The proof's name.
+    pub id: ProofId,
+    /// Whose key it is.
+    pub member: Member,
+    /// MLS epoch number of the fork point.
+    pub number: u64,
+    /// When it was found or came; Unix milliseconds.
+    pub since_ms: u64,
 }
 
 /// The history of a group as this client knows it.

@@ -67,6 +67,18 @@ pub struct Child {
     pub outcome: Result<EpochId, Blocked>,
 }
 
+/// What the application has been told of a change of the roster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Roster {
+    /// Nothing, or that it is undone.
+    #[default]
+    Unreported,
+    /// That it is in effect for now.
+    Provisional,
+    /// That it stands.
+    Final,
+}
+
 /// What this client itself has said at an epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnMarks {
@@ -78,6 +90,11 @@ pub struct OwnMarks {
     pub acknowledged: bool,
     /// Whether it has told the application that the epoch's commit is not in effect.
     pub reported_lost: bool,
+    /// What it has told the application of the members that the epoch's commit adds and removes.
+    pub reported_roster: Roster,
+    /// Of the anchor: the newest deleted epoch above it at which this client has named another child, or first spoken
+    /// below another, than the one that leads here.
+    pub since: Option<EpochId>,
 }
 
 /// One epoch of the history: facts and evidence, no keys.

@@ -159,7 +159,11 @@ pub(super) fn message(record: MessageRecord) -> MessageView {
 pub(super) fn event(event: &core::Event) -> Option<EventView> {
     let epoch = |id: &dmls_core::schedule::EpochId| hex_of(id.0.as_slice());
     Some(match event {
-        core::Event::Message { .. } | core::Event::Sent { .. } => return None,
+        core::Event::Message { .. }
+        | core::Event::Sent { .. }
+        | core::Event::Membership { .. }
+        | core::Event::MembershipUndone { .. }
+        | core::Event::EquivocationProved { .. } => return None,
         core::Event::Merged { epoch: id, fork, by, carried, deferred } => EventView::Merged {
             epoch: epoch(id),
             fork: epoch(fork),

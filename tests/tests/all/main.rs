@@ -3,9 +3,11 @@
 mod attack;
 mod converge;
 mod dmls_vectors;
+mod equivocation;
 mod fuzzed;
 mod heal;
 mod identity;
+mod membership;
 mod model;
 mod retention;
 mod store;

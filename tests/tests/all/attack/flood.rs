@@ -19,7 +19,7 @@ fn waiting(world: &World, place: usize) -> (usize, usize) {
 }
 
 /// A message of an epoch that nobody knows.
-fn orphan(insider: &Insider, number: u32, len: usize) -> Vec<u8> {
+pub(crate) fn orphan(insider: &Insider, number: u32, len: usize) -> Vec<u8> {
     let id = [number.to_be_bytes().to_vec(), vec![0; 28]].concat();
     let mut message = dmls_core::framing::PrivateMessage {
         group_id: group_id().0,
@@ -175,7 +175,7 @@ fn nobodys_proposals_keep_a_commit_out() {
     assert!(children.contains(&id));
 }
 
-fn commit_by_reference(
+pub(crate) fn commit_by_reference(
     insider: &Insider,
     proposal: &dmls_core::framing::AuthenticatedContent,
     rng: &mut rand_chacha::ChaCha20Rng,
@@ -192,7 +192,11 @@ fn commit_by_reference(
 }
 
 /// Commits of one member on one epoch, by id.
-fn commits(insider: &Insider, count: usize, rng: &mut rand_chacha::ChaCha20Rng) -> Vec<(CommitId, Vec<u8>)> {
+pub(crate) fn commits(
+    insider: &Insider,
+    count: usize,
+    rng: &mut rand_chacha::ChaCha20Rng,
+) -> Vec<(CommitId, Vec<u8>)> {
     let mut commits: Vec<_> = (0..count)
         .map(|_| insider.commit(Vec::new(), rng))
         .map(|made| (made.commit.commit_id(), insider.wrap(made.message)))

@@ -1,9 +1,10 @@
 //! Hostile input, and what a thief of the store can do.
 
 mod admins;
+mod bounds;
 mod canary;
 mod claims;
-mod flood;
+pub(crate) mod flood;
 mod forged;
 mod limits;
 mod malformed;
