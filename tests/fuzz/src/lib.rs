@@ -1,6 +1,10 @@
 //! What the fuzzers have in common: an allocator that counts, so that "memory is bounded by the input" is checked and
 //! not believed.
 
+pub mod gossip;
+
+// The modules of `gossip/` look for these at the root of their crate.
+use gossip::store::{Item, MemoryStore, MessageId, MessageStore, StoreError, Topic};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

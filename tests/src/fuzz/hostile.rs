@@ -63,7 +63,7 @@ impl Hostile<'_> {
     }
 
     /// An id of an epoch or a commit; one that means nothing; none.
-    fn id(&mut self) -> Bytes {
+    pub(super) fn id(&mut self) -> Bytes {
         match self.input.below(8) {
             0 => Bytes::default(),
             1 => self.input.string().into(),
@@ -75,7 +75,7 @@ impl Hostile<'_> {
         self.input.one_in(2).then(|| self.id())
     }
 
-    fn list<T>(&mut self, most: usize, mut item: impl FnMut(&mut Self) -> T) -> Vec<T> {
+    pub(super) fn list<T>(&mut self, most: usize, mut item: impl FnMut(&mut Self) -> T) -> Vec<T> {
         let len = self.input.below(most + 1);
         (0..len).map(|_| item(self)).collect()
     }

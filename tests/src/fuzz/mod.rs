@@ -9,6 +9,7 @@
 pub mod decode;
 mod hostile;
 mod input;
+pub mod join;
 pub mod receive;
 pub mod schedule;
 pub mod seeds;
@@ -25,5 +26,6 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "decode", run: decode::run },
     Target { name: "receive", run: receive::run },
+    Target { name: "join", run: join::run },
     Target { name: "schedule", run: schedule::run },
 ];

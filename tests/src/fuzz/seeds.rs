@@ -153,6 +153,7 @@ pub fn all(official: &Path, ours: &Path) -> Vec<Seed> {
     for kind in 0..16_u8 {
         let bytes = |len: u8| (0..len).map(|k| k.wrapping_mul(kind).wrapping_add(kind)).collect::<Vec<u8>>();
         seeds.push(Seed { target: "receive", name: format!("kind-{kind}"), bytes: bytes(24 + kind) });
+        seeds.push(Seed { target: "join", name: format!("kind-{kind}"), bytes: bytes(8 + kind) });
         seeds.push(Seed { target: "schedule", name: format!("kind-{kind}"), bytes: bytes(16 + 2 * kind) });
     }
     seeds
