@@ -157,6 +157,27 @@ fn next_own(keys: &Insider) -> dmls_core::epoch::Epoch {
     keys.epoch.with_secret_tree(tree)
 }
 
+/// A member whose refresh was lost with its branch heals by an Update proposal that somebody else commits.
+#[test]
+fn an_update_that_others_commit_heals_too() {
+    let mut world = histories::world(517, 5, 0, true);
+    let theft = Theft::of(&world, 3);
+    world.cut(&[0, 0, 0, 1, 1]);
+    talk(&mut world, &[3]);
+    talk(&mut world, &[1]);
+    world.heal();
+    world.run(60_000);
+    talk(&mut world, &[0, 2]);
+    let annals = Annals::of(&world);
+    let healed =
+        annals.0.iter().find(|(_, edge)| edge.updated.contains(&theft.who) && edge.committer != theft.who);
+    let (healed, edge) = healed.expect("an Update of member 3");
+    let loot = check(&world, &theft);
+    // Up to there the thief follows the branch on which its victim had not healed.
+    assert!(loot.derived.contains(&edge.parent) && !loot.derived.contains(healed));
+    assert!(!loot.derived.contains(world.peers[3].group().head()));
+}
+
 /// A refresh replaces HPKE keys, not the signature key, which is the client's identity: with a member's help, or with a
 /// later theft from anybody, the thief of an old state still signs as its victim.
 #[test]

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dmls_core::codec::decode;
 use dmls_core::framing::{ContentType, DmlsMessage, MlsMessageBody};
-use dmls_core::group::{Disposition, Event, Key, MemoryStore, Store, Table};
+use dmls_core::group::{Event, Key, MemoryStore, Store, Table};
 use dmls_core::history::Operation;
 use dmls_core::schedule::{EpochId, RatchetType};
 use dmls_tests::{Insider, Loot, Thief, World};
@@ -64,7 +64,8 @@ impl Annals {
         let who = theft.who;
         let open = |edge: &Edge| {
             let healed = edge.updated.contains(&who) && edge.committer != who;
-            edge.committer != who && !edge.removed.contains(&who) && !(sure && healed)
+            let keeps = !healed || (theft.pending && !sure);
+            edge.committer != who && !edge.removed.contains(&who) && keeps
         };
         let mut derived = BTreeSet::new();
         loop {
@@ -95,6 +96,8 @@ struct Theft {
     visited: BTreeSet<EpochId>,
     /// Messages, by place in the traffic, whose keys it had used until then.
     used: BTreeSet<usize>,
+    /// Whether it had proposed new keys of its own: the thief has these too.
+    pending: bool,
     /// How many key packages it had made that no Welcome had used.
     key_packages: usize,
 }
@@ -104,28 +107,26 @@ impl Theft {
         let peer = &world.peers[place];
         let prefix = Key::of_group(Table::Epochs, &group_id());
         let held = peer.store.places(&prefix).expect("memory").into_iter().map(EpochId::from);
+        let held: BTreeSet<EpochId> = held.collect();
+        let proposed = |id: &EpochId| {
+            let state = Insider::read(&peer.store, &group_id(), id).expect("a held epoch");
+            !state.epoch.pending_leaves().is_empty()
+        };
         let visited = peer.events.iter().filter_map(|event| match event {
             Event::Epoch { epoch, .. } | Event::Joined { epoch } => Some(epoch.clone()),
             _ => None,
         });
-        let delivered: BTreeSet<_> = peer
-            .events
-            .iter()
-            .filter_map(|event| match event {
-                Event::Message { id, .. } => Some(id.0),
-                _ => None,
-            })
-            .collect();
-        let used = |index: &usize| {
-            world.author(*index) == place
-                || peer.seen.get(index) == Some(&Disposition::Applied)
-                || delivered.contains(&message_id(world, *index))
-        };
+        // What has taken effect is in the log, whether the application was told of it or not.
+        let log = Key::of_group(Table::Log, &group_id());
+        let log: BTreeSet<Vec<u8>> =
+            peer.store.places(&log).expect("memory").into_iter().map(|place| place[8..].to_vec()).collect();
+        let used = |index: &usize| log.contains(&message_id(world, *index));
         Self {
             place,
             who: peer.client.fingerprint(),
             store: peer.store.clone(),
-            held: held.collect(),
+            pending: held.iter().any(proposed),
+            held,
             visited: visited.collect(),
             key_packages: peer.store.records().filter(|(key, _)| key.table == Table::KeyPackages).count(),
             used: (0..world.sent()).filter(used).collect(),
@@ -153,9 +154,9 @@ impl Theft {
     }
 }
 
-fn message_id(world: &World, index: usize) -> [u8; 32] {
+fn message_id(world: &World, index: usize) -> Vec<u8> {
     let suite = dmls_core::suite::CipherSuite::X25519_AES128GCM.suite().expect("a suite with SHA-256");
-    suite.hash(world.bytes(index)).try_into().expect("32 bytes")
+    suite.hash(world.bytes(index))
 }
 
 /// The epoch of a message, and whether it is an application message.
