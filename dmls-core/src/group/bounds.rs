@@ -54,7 +54,8 @@ impl Transaction<'_> {
     /// Deletes until no bound is exceeded, or nothing more may go.
     pub(super) fn keep_within_bounds(&mut self) {
         let head = self.group.keys.get(&self.group.state.head);
-        let Some(profile) = head.and_then(|keys| keys.epoch.profile()).cloned() else { return };
+        let Some(profile) = head.and_then(|keys| keys.epoch.profile()) else { return };
+        let profile = self.group.options.narrowed(profile);
         // A count alone deletes only what is decided, so that the smaller side of a long cut can still come over.
         while self.behind() > u64::from(profile.max_behind) && self.delete_oldest(true) {}
         while self.group.keys.len() > profile.max_retained as usize

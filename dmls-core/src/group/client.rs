@@ -18,7 +18,8 @@ use super::{Group, Keys};
 use crate::codec::{Bytes, CodecError};
 use crate::epoch::{CommitError, DefaultPolicy, Epoch, Join, NoPsks, WelcomeError};
 use crate::framing::{
-    DmlsError, DmlsProfile, KeyPackageBuilder, KeyPackageBundle, MlsMessage, MlsMessageBody, Welcome,
+    DmlsError, DmlsProfile, KeyPackageBuilder, KeyPackageBundle, MlsMessage, MlsMessageBody, ProfileError,
+    Welcome,
 };
 use crate::history::{History, HistoryEpoch, LeafSet};
 use crate::schedule::DmlsSecrets;
@@ -49,6 +50,9 @@ pub enum ClientError {
     /// The profile is not valid.
     #[error(transparent)]
     Profile(#[from] DmlsError),
+    /// This device wants to keep more than the group is to allow.
+    #[error(transparent)]
+    Bounds(#[from] ProfileError),
     /// Something could not be encoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
@@ -74,6 +78,9 @@ pub enum JoinError {
     /// The Welcome is not valid.
     #[error("The Welcome is not valid: {0}")]
     Welcome(#[from] WelcomeError),
+    /// This device wants to keep more than the group allows.
+    #[error(transparent)]
+    Bounds(#[from] ProfileError),
     /// The group is plain MLS.
     #[error("The group has no DMLS profile.")]
     NotDmls,
@@ -286,6 +293,7 @@ impl Client {
         if !profile.admins.is_empty() && !profile.admins.contains(&self.record.credential) {
             return Err(ClientError::NoAdmin);
         }
+        options.check_profile(profile)?;
         let required = RequiredCapabilities {
             extension_types: vec![ExtensionType::DMLS_PROFILE],
             proposal_types: vec![ProposalType::DMLS_META],
@@ -319,6 +327,7 @@ impl Client {
         let join = Join { bundle: &bundle, ratchet_tree: None, psks: &NoPsks, policy: &DefaultPolicy };
         let joined = join.welcome(&welcome)?;
         let dmls = joined.dmls.ok_or(JoinError::NotDmls)?;
+        options.check_profile(joined.epoch.profile().ok_or(JoinError::NotDmls)?)?;
         let id = GroupId(joined.epoch.context().group_id.clone());
         let mut changes = Changes::default();
         match store.get(&Key::group(&id))? {

@@ -12,6 +12,7 @@ use crate::schedule::EpochId;
 impl Group {
     /// Every retained epoch, parents before children.
     pub(super) fn retained_view(&self, profile: Option<&DmlsProfile>) -> Vec<RetainedView> {
+        let profile = profile.map(|profile| self.options.narrowed(profile));
         let mut until: BTreeMap<EpochId, Option<u64>> = BTreeMap::new();
         let mut closes = Some(0);
         let on_head: Vec<&EpochId> =
@@ -24,7 +25,7 @@ impl Group {
                 _ if id == self.state.head => None,
                 // A losing branch goes with its fork point at the latest.
                 Some((parent, _)) if !is_on_head => until.get(parent).copied().flatten(),
-                _ => self.deleted_by(epoch, profile, &mut closes),
+                _ => self.deleted_by(&id, epoch, profile.as_ref(), &mut closes),
             };
             let mut senders = epoch.electors.clone();
             senders.subtract(epoch.moved_on.gone());
@@ -50,11 +51,14 @@ impl Group {
     /// The reconciled time by which an epoch above the head goes, as things are. `closes` is when those above it close.
     fn deleted_by(
         &self,
+        id: &EpochId,
         epoch: &HistoryEpoch,
         profile: Option<&DmlsProfile>,
         closes: &mut Option<u64>,
     ) -> Option<u64> {
-        let settled = epoch.settled_since.map(|since| since.saturating_add(self.options.close_after_ms));
+        // What a losing branch holds comes into the head first.
+        let settled = epoch.settled_since.filter(|_| !self.is_open(id));
+        let settled = settled.map(|since| since.saturating_add(self.options.close_after_ms));
         // An epoch goes after all above it.
         *closes = closes.zip(settled).map(|(above, own)| above.max(own));
         let aged = profile.zip(self.superseded_ms(epoch)).map(|(profile, age)| {

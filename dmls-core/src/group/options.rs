@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::framing::Padding;
+use crate::framing::{DmlsProfile, Padding, ProfileError};
 use crate::identity::Authentication;
 use crate::schedule::Windows;
 
-/// Local policy. The retention bounds are not here: they are the group's, in its `dmls_profile`.
+/// Local policy. The retention bounds are the group's, in its `dmls_profile`; a device may only keep less.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupOptions {
@@ -28,6 +28,9 @@ pub struct GroupOptions {
     pub late_messages_ms: u64,
     /// Reconciled time after which a named child that nobody can produce is written off.
     pub write_off_after_ms: u64,
+    /// The name of a retention profile that this device keeps to where it is narrower than its group's. Creating or
+    /// joining a group that does not allow as much is refused.
+    pub profile: Option<String>,
     /// So many commits are kept in the log.
     pub log_commits: u64,
     /// And none for longer than this once its epoch is deleted; reconciled time.
@@ -80,6 +83,7 @@ impl Default for GroupOptions {
             close_after_ms: 10 * 60_000,
             late_messages_ms: 10 * 60_000,
             write_off_after_ms: 60 * 60_000,
+            profile: None,
             log_commits: 1024,
             log_age_ms: 90 * 24 * 3_600_000,
             reconciled_for_ms: 60_000,
@@ -100,6 +104,17 @@ impl Default for GroupOptions {
 }
 
 impl GroupOptions {
+    /// What this device keeps in a group with that profile.
+    pub(super) fn narrowed(&self, group: &DmlsProfile) -> DmlsProfile {
+        let device = self.profile.as_deref().and_then(|name| DmlsProfile::named(name).ok());
+        device.map_or_else(|| group.clone(), |device| group.clone().narrowed(&device))
+    }
+
+    /// Whether a group allows what this device wants to keep.
+    pub(super) fn check_profile(&self, group: &DmlsProfile) -> Result<(), ProfileError> {
+        self.profile.as_deref().map_or(Ok(()), |name| DmlsProfile::named(name)?.check_within(group))
+    }
+
     /// Over how long `members` spread what all of them send: `max(5 s, n·50 ms)` by default.
     pub fn span(&self, members: usize) -> u64 {
         let members = u64::try_from(members).unwrap_or(u64::MAX);

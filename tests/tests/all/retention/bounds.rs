@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dmls_core::framing::{DmlsProfile, ProfileError};
-use dmls_core::group::{Event, Input, SplitView, Table};
+use dmls_core::group::{Event, GroupOptions, Input, SplitView, Table};
 use dmls_core::schedule::EpochId;
 use dmls_tests::{World, stored_records};
 
@@ -30,6 +30,61 @@ fn profiles_have_names() {
     assert_eq!(unknown.to_string(), says);
     let own = DmlsProfile { max_behind: 9, ..DmlsProfile::default() };
     assert_eq!(own.name(), None);
+}
+
+#[test]
+fn a_device_may_keep_less_than_its_group_and_not_more() {
+    let mut world = World::new(27, 2);
+    let id = dmls_core::group::GroupId(b"another".to_vec().into());
+    let options = |name: &str| GroupOptions { profile: Some(name.into()), ..GroupOptions::default() };
+    let (now, mut rng) = (world.now, world.rng.clone());
+    let mut create = |device: &str, group: &str| {
+        let profile = DmlsProfile::named(group).expect("a profile");
+        let created =
+            world.peers[0].client.create_group(id.clone(), &profile, &options(device), now, &mut rng);
+        created.map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(create("high-fs", "partition"), Ok(()));
+    assert_eq!(create("default", "default"), Ok(()));
+    let wide = "This device wants to keep 256 epochs behind the head, and the group allows 32.";
+    assert_eq!(create("partition", "default"), Err(wide.into()));
+    let long = "This device wants to keep 32 epochs behind the head, and the group allows 8.";
+    assert_eq!(create("default", "high-fs"), Err(long.into()));
+    assert!(create("deafult", "default").expect_err("no such name").contains("no retention profile"));
+    // The same where it is invited, and nothing is used up by it.
+    world.create(DmlsProfile::default());
+    let key_package = world.key_package(1);
+    let (now, mut rng) = (world.now, world.rng.clone());
+    let step = world.peers[0].group().invite(&[key_package], now, &mut rng).expect("an invitation");
+    let welcome = step.effects.iter().find_map(|effect| match effect {
+        dmls_core::group::Effect::Welcome { bytes, .. } => Some(bytes.clone()),
+        _ => None,
+    });
+    let welcome = welcome.expect("a Welcome");
+    let mut join = |device: &str| {
+        let peer = &world.peers[1];
+        let joined = peer.client.join(&peer.store, &welcome, &options(device), now, &mut rng);
+        joined.map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(join("partition"), Err(wide.into()));
+    assert_eq!(join("high-fs"), Ok(()));
+}
+
+#[test]
+fn a_device_that_keeps_less_follows_all_the_same() {
+    let mut world = formed(28, 3, DmlsProfile::default());
+    world.options.profile = Some("high-fs".into());
+    world.restart(1);
+    world.cut(&[0, 0, 1]);
+    for round in 0..12 {
+        world.refresh(round % 2);
+        world.run(8_000);
+    }
+    let retained = |world: &World, place: usize| world.peers[place].group().view().expect("a view").retained;
+    assert!(retained(&world, 1) <= 9 && retained(&world, 0) > 12);
+    world.heal();
+    world.run(MINUTE);
+    assert_eq!(heads(&world).len(), 1);
 }
 
 /// Bytes of the stored records of secret tables, as a host would encode them.

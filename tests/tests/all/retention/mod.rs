@@ -6,6 +6,7 @@ mod exposure;
 mod log;
 mod policies;
 mod ratchets;
+mod records;
 
 use dmls_core::framing::DmlsProfile;
 use dmls_core::group::{Disposition, Event, Group, GroupId, Input};

@@ -3,7 +3,7 @@
 mod damage;
 mod join;
 mod secrets;
-mod steps;
+pub(crate) mod steps;
 
 use dmls_core::group::GroupId;
 

@@ -86,7 +86,7 @@ fn a_restart_after_any_step_makes_no_difference() {
 }
 
 /// The records that the epochs of a store need, and no others.
-fn needed(store: &MemoryStore) -> BTreeSet<Key> {
+pub(crate) fn needed(store: &MemoryStore) -> BTreeSet<Key> {
     let id = group_id();
     let mut needed = BTreeSet::new();
     let histories = store.scan(&Key::of_group(Table::History, &id)).expect("memory");
@@ -107,7 +107,7 @@ fn needed(store: &MemoryStore) -> BTreeSet<Key> {
     needed
 }
 
-fn stored(store: &MemoryStore) -> BTreeSet<Key> {
+pub(crate) fn stored(store: &MemoryStore) -> BTreeSet<Key> {
     let tables =
         [Table::History, Table::Epochs, Table::Inits, Table::Ratchets, Table::Subtrees, Table::NodeKeys];
     store.records().filter(|(key, _)| tables.contains(&key.table)).map(|(key, _)| key.clone()).collect()
