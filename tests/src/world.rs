@@ -25,6 +25,8 @@ pub struct Peer {
     pub group: Option<Group>,
     /// Every event so far.
     pub events: Vec<Event>,
+    /// Its requests to rejoin, as they can be handed to any member.
+    pub requests: Vec<Vec<u8>>,
     /// Messages of the world that have been handed to it, by index, with what became of them.
     pub seen: BTreeMap<usize, Disposition>,
     /// Which side of a cut it is on.
@@ -122,7 +124,15 @@ impl World {
                 Client::new(suite, format!("m{place}").as_bytes(), rng).expect("a client");
             let mut store = MemoryStore::default();
             dmls_core::group::Store::apply(&mut store, &changes).expect("memory");
-            Peer { client, store, group: None, events: Vec::new(), seen: BTreeMap::new(), side: 0 }
+            Peer {
+                client,
+                store,
+                group: None,
+                events: Vec::new(),
+                requests: Vec::new(),
+                seen: BTreeMap::new(),
+                side: 0,
+            }
         };
         let peers = (0..n).map(|place| peer(place, &mut rng)).collect();
         let now = 1_800_000_000_000;
@@ -301,6 +311,7 @@ impl World {
                     self.publish(by, bytes);
                 }
                 Effect::Welcome { key_package, bytes } => self.address(&key_package, bytes),
+                Effect::Request { bytes, .. } => self.peers[by].requests.push(bytes),
                 Effect::Event(event) => self.peers[by].events.push(event),
             }
         }

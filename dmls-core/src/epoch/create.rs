@@ -292,6 +292,23 @@ impl Epoch {
         Ok(CreatedCommit { message, content, commit, parent, child, dmls, conf, welcome })
     }
 
+    /// Whether this member could commit these proposals, by value, as far as the proposals go. Nothing is made.
+    ///
+    /// # Errors
+    /// [`CommitError`]: which rule the commit would break.
+    pub fn may_commit(&self, proposals: &[Proposal], policy: &dyn CommitPolicy) -> Result<(), CommitError> {
+        let public = self.public();
+        let committer = Committer::Member(self.own_leaf());
+        let meta = DmlsMeta { conf: Some(Bytes::default()), ..DmlsMeta::default() };
+        let meta = public.is_dmls().then_some(Proposal::DmlsMeta(meta));
+        let sender = Sender::Member(self.own_leaf());
+        let by_value = |proposal| SentProposal { sender, proposal, reference: None };
+        let sent: Vec<SentProposal> = proposals.iter().cloned().chain(meta).map(by_value).collect();
+        let list = public.check_list(committer, &sent, Purpose::Ordinary)?;
+        policy.authorise(public, committer, &sent).map_err(CommitError::Denied)?;
+        public.apply(&list, policy, Side::Making).map(|_| ())
+    }
+
     /// The proposals of a request, in the order of the commit.
     fn collect(&self, request: &CommitRequest<'_>) -> Result<Vec<SentProposal>, ProposalListError> {
         let find = |reference: &ProposalRef| {

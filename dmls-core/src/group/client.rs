@@ -8,18 +8,20 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::act::{ActionError, read_key_package};
+use super::ask::{Request, joined_by, open_welcome};
+use super::load::LoadError;
 use super::options::GroupOptions;
 use super::records::Value;
-use super::state::{Place, State};
+use super::state::State;
 use super::step::{Event, Step};
 use super::store::{Changes, GroupId, Key, Store, StoreError, Table};
 use super::transaction::Transaction;
 use super::{Group, Keys};
 use crate::codec::{Bytes, CodecError};
-use crate::epoch::{CommitError, DefaultPolicy, Epoch, Join, NoPsks, WelcomeError};
+use crate::epoch::{CommitError, Epoch, WelcomeError};
 use crate::framing::{
-    DmlsError, DmlsProfile, KeyPackageBuilder, KeyPackageBundle, MlsMessage, MlsMessageBody, ProfileError,
-    Welcome,
+    DmlsError, DmlsProfile, DmlsRejoin, KeyPackageBuilder, KeyPackageBundle, MlsMessage, MlsMessageBody,
+    ProfileError, Welcome,
 };
 use crate::history::{History, HistoryEpoch, LeafSet};
 use crate::schedule::DmlsSecrets;
@@ -87,6 +89,9 @@ pub enum JoinError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What is stored of the group is damaged, so it cannot be told whether it may be replaced.
+    #[error("What is stored of the group cannot be loaded: {0}")]
+    Load(#[from] LoadError),
 }
 
 /// The stored identity.
@@ -270,7 +275,10 @@ impl Client {
         now_ms: u64,
         rng: &mut dyn CryptoRng,
     ) -> Result<NewKeyPackage, ClientError> {
-        let bundle = self.bundle(options, now_ms, rng)?;
+        self.publish(self.bundle(options, now_ms, rng)?)
+    }
+
+    fn publish(&self, bundle: KeyPackageBundle) -> Result<NewKeyPackage, ClientError> {
         let reference = bundle.key_package.reference(self.suite)?;
         let message = MlsMessage::from(bundle.key_package.clone());
         let mut changes = Changes::default();
@@ -304,11 +312,12 @@ impl Client {
         let (epoch, dmls) = Epoch::found(self.suite, id.0.clone(), extensions, &founder, rng)?;
         let dmls = dmls.ok_or(CommitError::InitSource)?;
         let group = first_group(id, epoch, dmls, options, now_ms);
-        Ok(begin(group, Changes::default(), rng)?)
+        Ok(begin(group, rng).finish(None)?)
     }
 
     /// Joins the group of a Welcome (an `MLSMessage`) that was made for a key package of this client. The key package
-    /// is deleted by the same step. Where this client was put out of the group before, what it had stored of it goes.
+    /// is deleted by the same step. Where this client is outside its group, or on a branch that was merged into the epoch, what
+    /// it had stored of the group goes.
     ///
     /// # Errors
     /// [`JoinError`].
@@ -324,32 +333,48 @@ impl Client {
             return Err(JoinError::NotAWelcome);
         };
         let (key, bundle) = own_key_package(store, &welcome)?.ok_or(JoinError::NoKeyPackage)?;
-        let join = Join { bundle: &bundle, ratchet_tree: None, psks: &NoPsks, policy: &DefaultPolicy };
-        let joined = join.welcome(&welcome)?;
-        let dmls = joined.dmls.ok_or(JoinError::NotDmls)?;
-        options.check_profile(joined.epoch.profile().ok_or(JoinError::NotDmls)?)?;
+        let joined = open_welcome(&bundle, &welcome, options)?;
         let id = GroupId(joined.epoch.context().group_id.clone());
-        let mut changes = Changes::default();
-        match store.get(&Key::group(&id))? {
-            Some(Value::Group(state)) if state.place != Place::Member => forget(store, &id, &mut changes)?,
-            Some(_) => return Err(JoinError::AlreadyMember),
-            None => {}
+        let old = Group::load(store, &id, options)?;
+        if old.as_ref().is_some_and(|old| !old.may_be_replaced(&joined.join)) {
+            return Err(JoinError::AlreadyMember);
         }
-        changes.delete(key);
-        Ok(begin(first_group(id, joined.epoch, dmls, options, now_ms), changes, rng)?)
+        let mut group = first_group(id, joined.epoch, joined.dmls, options, now_ms);
+        let reference = bundle.key_package.reference(self.suite).map_err(WelcomeError::from)?;
+        group.state.joined_by = Some(joined_by(reference, &welcome));
+        let mut transaction = match &old {
+            Some(old) => {
+                let mut transaction = Transaction::new(old, now_ms, rng);
+                transaction.replace(group);
+                transaction.retry_waiting();
+                transaction
+            }
+            None => begin(group, rng),
+        };
+        transaction.changes.delete(key);
+        Ok(transaction.finish(None)?)
     }
-}
 
-/// Deletes everything of a group.
-fn forget(store: &dyn Store, id: &GroupId, changes: &mut Changes) -> Result<(), StoreError> {
-    let of_group = |table: &Table| !matches!(table, Table::Client | Table::KeyPackages);
-    for table in Table::ALL.into_iter().filter(of_group) {
-        let prefix = Key::of_group(table, id);
-        for place in store.places(&prefix)? {
-            changes.delete(Key { table, bytes: [prefix.bytes.as_slice(), &place].concat() });
-        }
+    /// Makes a request to rejoin a group without touching what is stored of it: for whoever must not send with that any
+    /// more, as after a backup was restored. Any member of the group can use it ([`super::Input::KeyPackage`]).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn rejoin_key_package(
+        &self,
+        id: &GroupId,
+        options: &GroupOptions,
+        now_ms: u64,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<NewKeyPackage, ClientError> {
+        let request = Request {
+            suite: self.suite,
+            template: self.template(),
+            signature_private: &self.record.signature_private,
+            request: DmlsRejoin { group_id: id.0.clone(), number: now_ms },
+        };
+        self.publish(request.build(options, now_ms, rng)?)
     }
-    Ok(())
 }
 
 /// The key package among the store's that the Welcome was made for.
@@ -372,7 +397,13 @@ fn own_key_package(
 }
 
 /// A group that knows one epoch.
-fn first_group(id: GroupId, epoch: Epoch, dmls: DmlsSecrets, options: &GroupOptions, now_ms: u64) -> Group {
+pub(super) fn first_group(
+    id: GroupId,
+    epoch: Epoch,
+    dmls: DmlsSecrets,
+    options: &GroupOptions,
+    now_ms: u64,
+) -> Group {
     let anchor = dmls.dmls_epoch.clone();
     let electors: LeafSet = epoch.tree().leaves().map(|(leaf, _)| leaf).collect();
     let number = epoch.context().epoch;
@@ -391,15 +422,16 @@ fn first_group(id: GroupId, epoch: Epoch, dmls: DmlsSecrets, options: &GroupOpti
         waiting: Default::default(),
         gone: rpds::RedBlackTreeMap::new_sync(),
         proofs: rpds::RedBlackTreeMap::new_sync(),
+        offers: rpds::RedBlackTreeMap::new_sync(),
+        requests: Default::default(),
         welcomes: Default::default(),
     }
 }
 
 /// The first step of a group.
-fn begin(group: Group, changes: Changes, rng: &mut dyn CryptoRng) -> Result<Step, CodecError> {
+fn begin(group: Group, rng: &mut dyn CryptoRng) -> Transaction<'_> {
     let epoch = group.history.anchor().clone();
     let mut transaction = Transaction::first(group, rng);
-    transaction.changes = changes;
     transaction.event(Event::Joined { epoch });
-    transaction.finish(None)
+    transaction
 }

@@ -12,6 +12,7 @@ use super::merge::Plan;
 use super::options::limits;
 use super::receive::Outcome;
 use super::records::Value;
+use super::rejoin::has_rejoin;
 use super::step::Effect;
 use super::store::{Key, Table};
 use super::transaction::Transaction;
@@ -43,7 +44,7 @@ pub(super) struct Waiting {
 
 impl Transaction<'_> {
     /// Whether this client may commit once more: it does not pile up commits that nobody confirms (DESIGN 4.7). A
-    /// merge waits a minute at most.
+    /// merge or a rejoin waits a minute at most.
     fn be_patient(&self, head: &EpochId, merges: bool) -> Result<(), ActionError> {
         let Group { history, keys, options, state, .. } = &self.group;
         let newest_final = history.newest_final(head, &|epoch| self.group.is_closed(epoch));
@@ -73,7 +74,8 @@ impl Transaction<'_> {
         if self.group.history.epoch(&head).is_none_or(|record| record.own.named.is_some()) {
             return Err(ActionError::AlreadyCommitted);
         }
-        self.be_patient(&head, intent.merge.is_some())?;
+        let rejoins = has_rejoin(self.keys_of(&head)?.epoch.public(), &intent.proposals);
+        self.be_patient(&head, rejoins || intent.merge.is_some())?;
         let meta = self.meta(&head).map_err(ActionError::Speak)?;
         let keys = self.keys_of(&head)?;
         let Intent { mut proposals, merge } = intent;
@@ -135,6 +137,7 @@ impl Transaction<'_> {
         let child = Keys { epoch: Arc::new(created.child), init: Arc::new(dmls.parent_init) };
         let parent_keys = Keys { epoch: Arc::new(created.parent), init: Arc::new(init) };
         self.group.state.committed_at = self.now();
+        let asked_in = self.use_offers(&created.commit.added);
         let added: Vec<Bytes> = created.commit.added.iter().map(|added| added.reference.clone()).collect();
         let new = NewChild {
             parent: head.clone(),
@@ -152,8 +155,9 @@ impl Transaction<'_> {
         if let Some(welcome) = created.welcome {
             let welcome = MlsMessage::from(welcome).to_bytes()?;
             if let Some(plan) = merge {
-                self.welcome_from_branches(&plan, &welcome);
+                self.welcome_from_branches(&plan, &welcome, &asked_in);
             }
+            self.send_welcome(&asked_in, &welcome);
             self.deliver(&added, welcome);
         }
         Ok(())

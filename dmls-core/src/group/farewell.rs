@@ -19,11 +19,11 @@ impl Transaction<'_> {
         }
     }
 
-    /// Sends a Welcome into the branches of those whom it is for.
-    pub(super) fn welcome_from_branches(&mut self, plan: &Plan, welcome: &[u8]) {
+    /// Sends a Welcome into the branches of those whom it is for, but for those epochs where it is sent anyway.
+    pub(super) fn welcome_from_branches(&mut self, plan: &Plan, welcome: &[u8], but: &[EpochId]) {
         let tips: Vec<EpochId> =
             plan.tips().iter().filter_map(|tip| self.group.history.made_by(tip)).cloned().collect();
-        for tip in tips {
+        for tip in tips.into_iter().filter(|tip| !but.contains(tip)) {
             let Some(keys) = self.group.keys.get(&tip) else { continue };
             let is_there = |client: &crate::history::Member| {
                 keys.epoch.tree().leaves().any(|(_, node)| node.credential == client.credential)

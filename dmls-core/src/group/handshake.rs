@@ -235,6 +235,7 @@ impl Transaction<'_> {
             return Outcome::rejected(error);
         }
         self.evidence = true;
+        self.use_offers(&commit.added);
         if own.is_some()
             && let Some(record) = self.group.history.epoch_mut(&parent)
         {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::key_packages::offers;
 use super::log::LogMarks;
 use super::options::GroupOptions;
 use super::records::Value;
@@ -13,6 +14,7 @@ use super::waiting::WaitingRoom;
 use super::{Group, Keys};
 use crate::codec::Bytes;
 use crate::epoch::{Epoch, RecordError};
+use crate::framing::KeyPackageBundle;
 use crate::history::{History, HistoryEpoch, HistoryError};
 use crate::schedule::{EpochId, InitPprf, LeafRatchets};
 use crate::suite::{HpkePrivateKey, HpkePublicKey};
@@ -188,6 +190,9 @@ impl Group {
                 .map(|(place, gone)| (EpochId::from(place), gone))
                 .collect(),
             proofs: super::proof::load(scan(store, Table::Proofs, id, only!(Value::Proof))?)?,
+            offers: offers(scan(store, Table::Offers, id, only!(Value::Offer))?)
+                .ok_or_else(|| wrong_table(Table::Offers))?,
+            requests: load_requests(store, &state.requests)?,
             welcomes: welcomes.into_keys().map(Bytes::from).collect(),
             state,
         }))
@@ -201,6 +206,24 @@ fn load_marks(store: &dyn Store, id: &GroupId) -> Result<LogMarks, StoreError> {
     let mark =
         |(place, mark)| number(place).map(|number| (number, mark)).map_err(|_| wrong_table(Table::LogMarks));
     marks.into_iter().map(mark).collect()
+}
+
+/// The own requests that can still be answered. One whose record is gone has been answered by the host's way.
+fn load_requests(
+    store: &dyn Store,
+    references: &[Bytes],
+) -> Result<BTreeMap<Bytes, Arc<KeyPackageBundle>>, StoreError> {
+    let mut requests = BTreeMap::new();
+    for reference in references {
+        match store.get(&Key::key_package(reference))? {
+            Some(Value::KeyPackage(bundle)) => {
+                requests.insert(reference.clone(), Arc::new(bundle));
+            }
+            Some(_) => return Err(wrong_table(Table::KeyPackages)),
+            None => {}
+        }
+    }
+    Ok(requests)
 }
 
 /// The names of the messages in the log: their places say all that is needed.

@@ -43,6 +43,11 @@ impl LogMarks {
         self.commits
     }
 
+    /// The epoch numbers that have marks.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.marks.keys().copied()
+    }
+
     fn set(&mut self, number: u64, mark: LogMark) {
         self.remove(number);
         self.commits = self.commits.saturating_add(mark.commits);

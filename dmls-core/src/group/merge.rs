@@ -11,7 +11,7 @@ use super::step::Event;
 use super::transaction::{Transaction, member};
 use super::{ActionError, Group};
 use crate::codec::{Bytes, encode};
-use crate::framing::{Add, KeyPackage, Merge, Proposal, Remove};
+use crate::framing::{Add, Merge, Proposal, Remove};
 use crate::history::{Carried, CarryKind, CarrySet, History, LeafSet, Member, Onto, Operation};
 use crate::schedule::{CommitId, EpochId};
 use crate::suite::Suite;
@@ -140,6 +140,13 @@ impl Group {
         may.map(|member| member.leaf).collect()
     }
 
+    /// Whether a member's rejoin on another branch is to be merged.
+    pub(super) fn is_rejoin_carried(&self, leaf: LeafIndex) -> bool {
+        let carried = |c: &Carried| c.kind == CarryKind::Rejoin && c.onto == Some(leaf);
+        self.mergers().iter().any(|merger| merger != leaf)
+            && self.carry_sets().iter().any(|set| set.operations.iter().any(carried))
+    }
+
     /// For each fork point above the head, oldest first, what of its losing branches the head shall have.
     fn carry_sets(&self) -> Vec<CarrySet> {
         let head = &self.state.head;
@@ -181,7 +188,9 @@ impl Group {
                 CarryKind::Remove => None,
                 CarryKind::Add | CarryKind::Rejoin if self.is_abandoned(client) => None,
                 CarryKind::Add => self.fresh_key_package(&carried.member),
-                CarryKind::Rejoin => self.rejoin_key_package(carried),
+                CarryKind::Rejoin => {
+                    carried.onto.and_then(|leaf| self.rejoin_key_package(&carried.member, leaf))
+                }
             };
             match key_package {
                 Some(key_package) => {
@@ -195,14 +204,6 @@ impl Group {
         }
         plan.set = set;
         (plan.lacks_key_packages || !plan.proposals.is_empty()).then_some(plan)
-    }
-
-    fn fresh_key_package(&self, _: &Member) -> Option<KeyPackage> {
-        None
-    }
-
-    fn rejoin_key_package(&self, _: &Carried) -> Option<KeyPackage> {
-        None
     }
 
     fn is_abandoned(&self, client: &Credential) -> bool {

@@ -18,6 +18,7 @@
 
 mod act;
 mod admins;
+mod ask;
 mod authority;
 mod bounds;
 mod client;
@@ -28,6 +29,7 @@ mod gone;
 mod handshake;
 mod heal;
 mod judge;
+mod key_packages;
 mod load;
 mod log;
 mod look;
@@ -67,6 +69,7 @@ pub use client::{
     Client, ClientError, ClientRecord, JoinError, KeyPackageInfo, NewKeyPackage, inspect_key_package,
 };
 pub use gone::{Gone, Unreadable};
+pub use key_packages::{Offer, OfferError};
 pub use load::LoadError;
 pub use log::LogMark;
 pub use look::group_ids;
@@ -75,7 +78,7 @@ pub use proof::{ProofId, ProofRecord};
 pub use records::Value;
 pub use replay::{ReplayError, Replayed};
 pub use speak::SpeakError;
-pub use state::{Place, State};
+pub use state::{JoinedBy, Place, State};
 pub use step::{Disposition, Effect, Event, Missing, Step};
 pub use store::{Changes, GroupId, Key, MemoryStore, MessageId, Store, StoreError, Table};
 pub use view::{
@@ -86,9 +89,11 @@ pub use waiting::{Reason, Source, Waiting};
 
 use crate::codec::Bytes;
 use crate::epoch::Epoch;
+use crate::framing::KeyPackageBundle;
 use crate::history::History;
 use crate::schedule::{EpochId, InitPprf};
 use crate::suite::Suite;
+use key_packages::Offers;
 use log::LogMarks;
 use transaction::Transaction;
 use waiting::WaitingRoom;
@@ -106,6 +111,9 @@ pub enum Input<'a> {
         /// The message.
         bytes: &'a [u8],
     },
+    /// A key package of somebody else, as an `MLSMessage`, from whomever: a request to rejoin, or what a client
+    /// that another branch has added can be added with.
+    KeyPackage(&'a [u8]),
     /// Time has passed.
     Tick,
     /// A reconciliation with a peer has found nothing missing.
@@ -139,6 +147,10 @@ pub struct Group {
     /// Epochs that this client has deleted.
     gone: RedBlackTreeMapSync<EpochId, Gone>,
     proofs: RedBlackTreeMapSync<ProofId, ProofRecord>,
+    /// Key packages of others.
+    offers: Offers,
+    /// Own requests to rejoin that can still be answered, by reference.
+    requests: BTreeMap<Bytes, Arc<KeyPackageBundle>>,
     /// Key packages whose Welcome has not been delivered.
     welcomes: BTreeSet<Bytes>,
     state: State,
@@ -151,6 +163,7 @@ impl Group {
         let disposition = match input {
             Input::Message(bytes) => Some(transaction.message(bytes, None)),
             Input::From { source, bytes } => Some(transaction.message(bytes, Some(source))),
+            Input::KeyPackage(bytes) => Some(transaction.key_package(bytes)),
             Input::Tick => None,
             Input::Reconciled => {
                 transaction.reconciled();

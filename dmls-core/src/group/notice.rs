@@ -7,7 +7,7 @@ use super::transaction::Transaction;
 use crate::codec::encode;
 use crate::framing::{ApplicationData, Content, DmlsNotice};
 use crate::history::Member;
-use crate::schedule::{EpochId, RatchetType};
+use crate::schedule::{CommitId, EpochId, RatchetType};
 
 impl Transaction<'_> {
     /// Sends a notice in any epoch whose keys are here. Where its user stands this client does not say by it: no vote
@@ -26,13 +26,23 @@ impl Transaction<'_> {
     }
 
     /// Takes an authentic notice. What is wrong inside it is the sender's business: it is ignored.
-    pub(super) fn notice(&mut self, _epoch: &EpochId, _sender: Member, notice: DmlsNotice) {
+    pub(super) fn notice(&mut self, epoch: &EpochId, sender: &Member, notice: DmlsNotice) {
         match notice {
             DmlsNotice::Proof(proof) => self.take_proof(&proof),
-            DmlsNotice::Closed { .. }
-            | DmlsNotice::KeyPackage(_)
-            | DmlsNotice::Welcome(_)
-            | DmlsNotice::Unknown { .. } => {}
+            DmlsNotice::Closed { winner } => self.branch_closed(epoch, &CommitId(winner)),
+            DmlsNotice::KeyPackage(message) => {
+                // Nobody waits for the answer: whoever is refused asks again.
+                let taken = self.take_offer(message.as_slice(), Some((epoch, sender)));
+                let above = self.group.history.ancestors(&self.group.state.head).any(|(id, _)| id == epoch);
+                if taken == Ok(true)
+                    && above
+                    && let Some(record) = self.group.history.epoch_mut(epoch)
+                {
+                    record.own.left_behind = true;
+                }
+            }
+            DmlsNotice::Welcome(message) => self.welcome_came(message.as_slice()),
+            DmlsNotice::Unknown { .. } => {}
         }
     }
 }

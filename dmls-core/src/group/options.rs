@@ -56,6 +56,8 @@ pub struct GroupOptions {
     pub silent_after_ms: u64,
     /// For how long a key package that this client makes is valid, in seconds.
     pub key_package_lifetime_s: u64,
+    /// How long a client that asks to rejoin waits before it asks again.
+    pub rejoin_interval_ms: u64,
     /// How plaintexts are padded.
     pub padding: Padding,
     /// Who says who is who. Asked about clients that are added here, never about those that others add.
@@ -96,6 +98,7 @@ impl Default for GroupOptions {
             refresh_after_ms: 7 * 24 * 3_600_000,
             silent_after_ms: 0,
             key_package_lifetime_s: 90 * 24 * 3600,
+            rejoin_interval_ms: 10 * 60_000,
             padding: Padding::Multiple(64),
             authentication: Authentication::default(),
             puncturing: true,
@@ -154,6 +157,14 @@ pub mod limits {
     pub const REFERENCES: usize = 256;
     /// Adds that are put off and remembered.
     pub const DEFERRED: usize = 256;
+    /// Key packages of others that are kept, one a client.
+    pub const OFFERS: usize = 256;
+    /// Rejoins in one commit.
+    pub const REJOINS: usize = 16;
+    /// Own requests to rejoin that can still be answered.
+    pub const REQUESTS: usize = 4;
+    /// For how long a request to rejoin is valid, in seconds: whoever is not answered asks again.
+    pub const REQUEST_LIFETIME_S: u64 = 7 * 24 * 3600;
     /// How many generations back an application key is kept while this client is catching up.
     pub const CATCHING_UP_BACK: u32 = 2048;
     /// Deleted epochs that are remembered by name.

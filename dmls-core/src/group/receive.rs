@@ -71,7 +71,10 @@ impl Transaction<'_> {
         let order = message.message.group_and_epoch().map(|(_, number)| number).unwrap_or_default();
         match self.route(&message, order) {
             Outcome::Applied => {
-                self.log(id, order, bytes);
+                // A Welcome in it may have replaced the whole group: then the message is of none of its epochs.
+                if order >= self.group.state.floor {
+                    self.log(id, order, bytes);
+                }
                 self.news = true;
                 Disposition::Applied
             }
@@ -215,7 +218,7 @@ impl Transaction<'_> {
         self.evidence |= self.group.history.record_spoken(epoch, leaf).unwrap_or(false);
         self.note_heard(epoch, leaf);
         if let Some(notice) = notice {
-            self.notice(epoch, sender, notice);
+            self.notice(epoch, &sender, notice);
             return Outcome::Applied;
         }
         if let Some(record) = self.group.history.epoch_mut(epoch) {

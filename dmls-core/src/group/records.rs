@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::ClientRecord;
 use super::gone::Gone;
+use super::key_packages::Offer;
 use super::log::LogMark;
 use super::proof::ProofRecord;
 use super::state::State;
@@ -50,6 +51,8 @@ pub enum Value {
     Gone(Gone),
     /// A proof of equivocation.
     Proof(ProofRecord),
+    /// A key package of another client.
+    Offer(Offer),
 }
 
 impl Value {
@@ -71,6 +74,7 @@ impl Value {
             Self::Welcome(_) => Table::Welcomes,
             Self::Gone(_) => Table::Gone,
             Self::Proof(_) => Table::Proofs,
+            Self::Offer(_) => Table::Offers,
         }
     }
 }

@@ -1,7 +1,13 @@
 //! Rejoining: a client is removed and added in one commit, at its own signed request (DESIGN 4.4).
 
+use super::authority::Authority;
+use super::key_packages::client_name;
+use super::options::limits;
+use super::transaction::{Transaction, member};
+use crate::codec::Bytes;
 use crate::epoch::{PublicState, SentProposal};
-use crate::framing::{DmlsRejoin, Proposal};
+use crate::framing::{Add, DmlsNotice, DmlsRejoin, KeyPackage, Proposal, Remove, Sender};
+use crate::schedule::EpochId;
 use crate::tree::{LeafIndex, LeafNode};
 
 /// A Remove and an Add of one commit that are one rejoin.
@@ -53,4 +59,48 @@ pub(super) fn rejoins(epoch: &PublicState, proposals: &[SentProposal]) -> Vec<Re
         removes.iter().find(of_same).map(|(remove, from)| Rejoin { from: *from, remove: *remove, add })
     };
     by_value().filter_map(rejoin).collect()
+}
+
+/// Whether some of a committer's own proposals are a rejoin.
+pub(super) fn has_rejoin(epoch: &PublicState, proposals: &[Proposal]) -> bool {
+    let sender = Sender::Member(LeafIndex(0));
+    let sent = proposals.iter().cloned().map(|proposal| SentProposal { sender, proposal, reference: None });
+    !rejoins(epoch, &sent.collect::<Vec<_>>()).is_empty()
+}
+
+impl Transaction<'_> {
+    /// The rejoins that are pending in the head, as proposals: no more than one commit takes. A key package that no
+    /// commit can add is dropped, so that it does not hold up the others.
+    pub(super) fn rejoin_proposals(&mut self) -> Vec<Proposal> {
+        let Some(keys) = self.group.keys.get(&self.group.state.head).cloned() else { return Vec::new() };
+        let pending: Vec<(LeafIndex, KeyPackage)> =
+            self.group.pending_rejoins().into_iter().map(|(from, new)| (from, new.clone())).collect();
+        let mut proposals = Vec::new();
+        for (from, new) in pending.into_iter().take(limits::REJOINS) {
+            let who = member(from, &new.leaf_node);
+            let rejoin = [
+                Proposal::Remove(Remove { removed: from }),
+                Proposal::Add(Add { key_package: Box::new(new) }),
+            ];
+            let with: Vec<Proposal> = proposals.iter().chain(&rejoin).cloned().collect();
+            if keys.epoch.may_commit(&with, &Authority).is_ok() {
+                proposals = with;
+            } else if keys.epoch.may_commit(&rejoin, &Authority).is_err()
+                && let Ok(name) = client_name(&who.credential, &who.fingerprint)
+            {
+                self.drop_offer(&name);
+            }
+        }
+        proposals
+    }
+
+    /// Sends a Welcome where those who asked by a notice can read it. Where that is not possible the host's own way is
+    /// left.
+    pub(super) fn send_welcome(&mut self, epochs: &[EpochId], welcome: &[u8]) {
+        for epoch in epochs {
+            self.attempt(|step| {
+                step.send_notice(epoch, DmlsNotice::Welcome(Bytes::from(welcome))).map(|_| ())
+            });
+        }
+    }
 }

@@ -176,7 +176,7 @@ impl Transaction<'_> {
     }
 
     /// A node that knows two children of an epoch and has chosen none votes, in rank order. So does one whose branch
-    /// removed somebody: what is said below is not readable for who was removed, a vote in the epoch is.
+    /// removed somebody, or left somebody behind: what is said below is not readable for them, a vote in the epoch is.
     fn schedule_votes(&mut self) {
         let ids: Vec<EpochId> = self.group.history.epochs().map(|(id, _)| id.clone()).collect();
         for id in ids {
@@ -224,7 +224,8 @@ impl Transaction<'_> {
             Err(Blocked::Unusable(_)) => (decision.silent == 1).then(|| best.commit.clone()),
             Ok(entered) => {
                 let removes = self.group.history.epoch(entered).is_some_and(|e| !e.blanked.is_empty());
-                towards_head.filter(|towards| removes && *towards == best.commit)
+                let unread = removes || epoch.own.left_behind;
+                towards_head.filter(|towards| unread && *towards == best.commit)
             }
         }
     }

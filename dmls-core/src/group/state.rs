@@ -8,6 +8,7 @@ use super::merge::Merging;
 use super::policy::Policies;
 use super::split::Split;
 use super::turn::Turn;
+use crate::codec::Bytes;
 use crate::history::Blocked;
 use crate::schedule::{CommitId, EpochId};
 
@@ -25,6 +26,15 @@ pub enum Place {
         /// Why it cannot be entered.
         why: Blocked,
     },
+}
+
+/// The Welcome by which this client came in, to tell it from another one for the same key package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedBy {
+    /// Reference of the key package.
+    pub(super) key_package: Bytes,
+    /// SHA-256 of the encrypted GroupInfo.
+    pub(super) group_info: [u8; 32],
 }
 
 /// Timers and what has been reported. Times are Unix milliseconds as handed in.
@@ -60,6 +70,16 @@ pub struct State {
     pub(super) committed_at: u64,
     /// Whether this client has asked to be removed.
     pub(super) leaving: bool,
+    /// Own requests to rejoin that can still be answered: references of their key packages, the oldest first.
+    pub(super) requests: Vec<Bytes>,
+    /// When this client has asked to rejoin.
+    pub(super) asked_at: Option<u64>,
+    /// The epoch in which this client has learned that it has to ask, though it is a member of the head.
+    pub(super) ask_in: Option<EpochId>,
+    /// A Welcome for an own request that came while this client was no outsider: it is taken up when it is one.
+    pub(super) early_welcome: Option<Bytes>,
+    /// The Welcome by which it came in.
+    pub(super) joined_by: Option<JoinedBy>,
     /// Messages of epochs below this number are neither kept nor wanted.
     pub(super) floor: u64,
     /// MLS epoch number of the epoch in which this client came in.
@@ -91,6 +111,11 @@ impl State {
             quarantine_due: None,
             committed_at: 0,
             leaving: false,
+            requests: Vec::new(),
+            asked_at: None,
+            ask_in: None,
+            early_welcome: None,
+            joined_by: None,
             floor,
             joined: floor,
             policies: Policies::default(),

@@ -62,6 +62,14 @@ pub enum Effect {
         /// An `MLSMessage` with a Welcome.
         bytes: Vec<u8>,
     },
+    /// A request of this client to rejoin. Members who read its notice need nothing else; to any other member it can
+    /// be handed by another way ([`super::Input::KeyPackage`]).
+    Request {
+        /// The reference of its key package.
+        key_package: Bytes,
+        /// The key package, as an `MLSMessage`.
+        bytes: Vec<u8>,
+    },
     /// Something to tell the application.
     Event(Event),
 }
@@ -299,5 +307,10 @@ pub enum Event {
         at: EpochId,
         /// Why, as a sentence.
         reason: String,
+    },
+    /// Somebody who is not in the group, and whom no branch has added, asks to rejoin it: it can be invited.
+    RejoinRequested {
+        /// Who asks; the leaf means nothing.
+        member: Member,
     },
 }

@@ -54,11 +54,13 @@ pub enum Table {
     Gone,
     /// Proofs of equivocation, by group and proof.
     Proofs,
+    /// Key packages of others that this client may add, by group and client.
+    Offers,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Client,
         Self::KeyPackages,
         Self::Groups,
@@ -74,6 +76,7 @@ impl Table {
         Self::Welcomes,
         Self::Gone,
         Self::Proofs,
+        Self::Offers,
     ];
 
     /// The table's name: lower case, stable.
@@ -94,6 +97,7 @@ impl Table {
             Self::Welcomes => "welcomes",
             Self::Gone => "gone",
             Self::Proofs => "proofs",
+            Self::Offers => "offers",
         }
     }
 

@@ -34,6 +34,7 @@ impl Group {
             .chain(state.merging.next_deadline(state.now_ms, options.deferred_for_ms))
             .chain(state.quarantine_due)
             .chain(self.share_due())
+            .chain(self.ask_due())
             .chain(expiring)
             .chain(self.policy_deadline())
             .chain(reconciled.and_then(|due| state.when_reconciled(due)))
@@ -62,6 +63,7 @@ impl Transaction<'_> {
         self.run_policies();
         self.ask_again_to_leave();
         self.share_due_proofs();
+        self.ask_when_due();
         self.expire_waiting();
         self.release_quarantined();
         self.write_off_unseen();

@@ -36,7 +36,8 @@ impl Group {
 }
 
 impl Transaction<'_> {
-    /// The one place that says what waits: authorised removals, a merge, new keys of who owes them.
+    /// The one place that says what waits: authorised removals, rejoins, a merge, new keys of who
+    /// owes them.
     fn pending(&self) -> Option<Pending> {
         let head = &self.group.state.head;
         let keys = self.group.keys.get(head)?;
@@ -49,6 +50,9 @@ impl Transaction<'_> {
             return None;
         }
         if leaving.iter().any(|leaf| keys.epoch.leaf(*leaf).is_some()) {
+            return Some(Pending { urgent: true, place: epoch.place_by_rank(own) });
+        }
+        if !self.group.pending_rejoins().is_empty() {
             return Some(Pending { urgent: true, place: epoch.place_by_rank(own) });
         }
         if let Some(plan) = self.due_plan() {
@@ -87,11 +91,13 @@ impl Transaction<'_> {
             return;
         }
         self.group.state.turn = None;
+        // A merge has rejoins of its own. What nobody can commit is dropped, and with it perhaps the reason for a turn.
+        let proposals = if plan.is_none() { self.rejoin_proposals() } else { Vec::new() };
         if plan.is_none() && self.pending().is_none() {
             return;
         }
         let without_adds = plan.as_ref().filter(|plan| plan.has_adds()).map(|plan| plan.without_adds());
-        let mut done = self.attempt(|step| step.commit_on_head(Intent { merge: plan, ..Intent::default() }));
+        let mut done = self.attempt(|step| step.commit_on_head(Intent { merge: plan, proposals }));
         // A KeyPackage may not fit the tree: it must not hold up the rest.
         if let Some(merge) = without_adds.filter(|_| !done) {
             done =

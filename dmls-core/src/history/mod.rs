@@ -95,6 +95,8 @@ pub struct OwnMarks {
     /// Of the anchor: the newest deleted epoch above it at which this client has named another child, or first spoken
     /// below another, than the one that leads here.
     pub since: Option<EpochId>,
+    /// Whether a member has asked it, here, to be added anew: that one cannot read what is said below.
+    pub left_behind: bool,
 }
 
 /// One epoch of the history: facts and evidence, no keys.

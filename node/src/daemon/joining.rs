@@ -228,6 +228,7 @@ impl Engine {
         let step = match joined {
             Ok(step) => step,
             Err(JoinError::Store(error)) => return Err(store_failure(error)),
+            Err(error @ JoinError::Load(_)) => return Err(Failure::new(ErrorCode::Store, error)),
             Err(error) => return Err(self.decline(reference, &error)),
         };
         let id = step.group.id().clone();

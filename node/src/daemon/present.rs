@@ -214,6 +214,8 @@ pub(super) fn event(event: &core::Event) -> Option<EventView> {
             EventView::Equivocation { at: epoch(at), member: who(member) }
         }
         core::Event::Removed { at, by } => EventView::Removed { at: epoch(at), by: who(by) },
+        // Nobody asks for it yet.
+        core::Event::RejoinRequested { .. } => return None,
         core::Event::Outside { at, reason } => EventView::Outside { at: epoch(at), reason: reason.clone() },
     })
 }

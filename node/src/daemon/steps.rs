@@ -68,7 +68,7 @@ impl Engine {
                         seq += 1;
                     }
                 }
-                Effect::Publish { .. } | Effect::Welcome { .. } => {}
+                Effect::Publish { .. } | Effect::Welcome { .. } | Effect::Request { .. } => {}
             }
         }
         let reserved = self.reserve(seq, &mut extra)?;
@@ -168,7 +168,8 @@ impl Engine {
             match effect {
                 Effect::Publish { bytes, .. } => self.parts.outbound.publish(topic_of(id), bytes),
                 Effect::Welcome { .. } => self.parts.outbound.welcomes(),
-                Effect::Event(_) => {}
+                // Its notice has gone out with the other messages.
+                Effect::Event(_) | Effect::Request { .. } => {}
             }
         }
     }

@@ -9,5 +9,6 @@ mod heal;
 mod identity;
 mod membership;
 mod model;
+mod rejoin;
 mod retention;
 mod store;
