@@ -76,6 +76,11 @@ thread_local! {
 
 /// Judges an input.
 pub fn run(data: &[u8]) {
+    play(data);
+}
+
+/// Judges an input; what became of each message that it made.
+fn play(data: &[u8]) -> Vec<Disposition> {
     SCENE.with(|scene| {
         let mut input = Input(data);
         let flags = input.byte();
@@ -91,8 +96,8 @@ pub fn run(data: &[u8]) {
             key_packages: scene.key_packages.clone(),
             rng: world.rng.clone(),
         };
-        Play { scene, world, hostile, heard: false }.play();
-    });
+        Play { scene, world, hostile, heard: false, became: Vec::new() }.play()
+    })
 }
 
 /// What is refused writes nothing but the clock and what waits, and says nothing. Panics if not.
@@ -116,10 +121,12 @@ struct Play<'a, 'b> {
     hostile: Hostile<'b>,
     /// Whether anything was more than refused.
     heard: bool,
+    /// What became of each message.
+    became: Vec<Disposition>,
 }
 
 impl Play<'_, '_> {
-    fn play(mut self) {
+    fn play(mut self) -> Vec<Disposition> {
         for _ in 0..MOST {
             if self.hostile.input.is_empty() {
                 break;
@@ -130,6 +137,7 @@ impl Play<'_, '_> {
         if self.heard {
             self.all_hear_all();
         }
+        self.became
     }
 
     /// One thing that the input asks for.
@@ -175,6 +183,7 @@ impl Play<'_, '_> {
         if !refused || decode::<dmls_core::framing::DmlsMessage>(&bytes).is_ok() {
             self.world.publish(INSIDER, bytes);
         }
+        self.became.push(disposition);
     }
 
     /// What an honest member said before still arrives.
@@ -214,5 +223,50 @@ impl Play<'_, '_> {
             let waiting = world.peers[place].group().view().map_or(0, |view| view.waiting);
             assert_eq!(waiting, 0, "member {place} waits for ever");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of one message of the insider, in any epoch: `kind` as in [`Hostile::message`].
+    fn told(kind: u8, rest: &[u8]) -> Vec<Disposition> {
+        let epochs = SCENE.with(|scene| scene.insiders.len());
+        assert!(epochs >= 3, "the insider has a past");
+        (0..epochs)
+            .flat_map(|which| play(&[&[0, 9, u8::try_from(which).expect("few"), kind], rest].concat()))
+            .collect()
+    }
+
+    #[test]
+    fn an_insider_is_heard_where_it_keeps_to_the_rules_and_refused_where_not() {
+        let applied = |became: &[Disposition]| became.contains(&Disposition::Applied);
+        let refused = |became: &[Disposition]| {
+            became.iter().any(|became| matches!(became, Disposition::Rejected { .. }))
+        };
+        // An application message, an acknowledgement, a commit that refreshes, and one that removes a member.
+        let (text, ack, commit, removal) = (told(0, &[]), told(2, &[6]), told(4, &[]), told(4, &[1, 1, 3]));
+        for became in [&text, &ack, &commit, &removal] {
+            assert!(applied(became), "{became:?}");
+        }
+        // The commit without its path, and an ack that votes for what does not exist.
+        let (forged, vote) = (told(3, &[0]), told(2, &[6, 1, 1, 0, 2, 7, 7]));
+        for became in [&forged, &vote] {
+            assert!(refused(became) && !applied(became), "{became:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_on_its_way_arrives_and_what_was_changed_does_not() {
+        let recorded = SCENE.with(|scene| scene.world.sent());
+        assert!(recorded < 256);
+        let (mut applied, mut refused) = (0, 0);
+        for index in (0..recorded).map(|index| u8::try_from(index).expect("few")) {
+            let became = play(&[0, 1, index, 2, index, 0, 0, 9, 3, 1]);
+            applied += usize::from(became.first() == Some(&Disposition::Applied));
+            refused += usize::from(matches!(became.get(1), Some(Disposition::Rejected { .. })));
+        }
+        assert!(applied > 0 && refused > 0, "{applied} of {recorded} apply, {refused} are refused");
     }
 }
