@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::codec::CodecError;
-use crate::suite::CryptoError;
+use crate::suite::{CryptoError, SignaturePublicKey};
 
 /// A group of three and a newcomer.
 struct Scene {
@@ -31,6 +31,14 @@ impl Scene {
         change(&mut template);
         let (leaf, _) = template.key_package(suite(), LIFETIME, &self.member.signer, &mut self.rng).unwrap();
         self.judge_leaf(&leaf, rules)
+    }
+
+    /// Judges it beside nobody.
+    fn judge_alone(&mut self, change: impl FnOnce(&mut LeafTemplate)) -> Result<(), LeafNodeError> {
+        let mut template = self.member.template.clone();
+        change(&mut template);
+        let (leaf, _) = template.key_package(suite(), LIFETIME, &self.member.signer, &mut self.rng).unwrap();
+        leaf.check_alone(suite(), self.place, &rules())
     }
 
     fn judge_leaf(&self, leaf: &LeafNode, rules: &LeafRules<'_>) -> Result<(), LeafNodeError> {
@@ -279,4 +287,33 @@ fn canonical_signatures() {
     assert_eq!(judge(&other, Strictness::Standard), Ok(()));
     let refused = Err(LeafNodeError::Signature(CryptoError::BadSignature));
     assert_eq!(judge(&other, Strictness::Canonical), refused);
+}
+
+#[test]
+fn credential_of_the_key() {
+    let mut scene = scene();
+    let other = SignaturePublicKey::from(vec![7; 32]);
+    let stolen = Credential::self_certifying(&other, "ann").unwrap();
+    let own = scene.leaf().signature_key;
+    let fitting = Credential::self_certifying(&own, "ann").unwrap();
+    let profile = extensions([(ExtensionType::DMLS_PROFILE.0, Vec::new())]);
+    let dmls = LeafRules { group_extensions: &profile, ..rules() };
+    let put = |credential: &Credential| {
+        let credential = credential.clone();
+        move |template: &mut LeafTemplate| {
+            template.credential = credential;
+            template.capabilities.extensions.push(ExtensionType::DMLS_PROFILE);
+        }
+    };
+    let expected = Err(LeafNodeError::CredentialKey(CredentialError::IdentityOfOtherKey));
+    assert_eq!(scene.judge(put(&stolen), &dmls), expected);
+    assert_eq!(scene.judge(put(&fitting), &dmls), Ok(()));
+    // In a plain group an identity is the application's alone; a certificate is not (RFC 9420 5.3).
+    assert_eq!(scene.judge(put(&stolen), &rules()), Ok(()));
+    let certificate = |template: &mut LeafTemplate| {
+        template.credential = Credential::X509 { certificates: Vec::new() };
+        template.capabilities.credentials.push(CredentialType::X509);
+    };
+    let expected = Err(LeafNodeError::CredentialKey(CredentialError::NoCertificate));
+    assert_eq!(scene.judge_alone(certificate), expected);
 }
