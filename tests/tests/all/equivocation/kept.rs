@@ -12,14 +12,20 @@ fn stored(world: &World, place: usize) -> usize {
     world.peers[place].store.scan(&Key::of_group(Table::Proofs, &group_id())).expect("memory").len()
 }
 
-/// A thief of member 3's keys votes twice in the head, and everybody else gets both votes.
-fn vote_twice(world: &mut World) {
-    let thief = in_head(world, 3);
+/// Two votes of a member in its head, made by a thief of its keys.
+fn two_votes(world: &World, of: usize) -> [Vec<u8>; 2] {
+    let thief = in_head(world, of);
     let mut rng = world.rng.clone();
-    for generation in [500, 501] {
+    [500_u32, 501].map(|generation| {
         let vote = Some(vec![generation as u8; 32].into());
         let meta = DmlsMeta { vote, ..Default::default() };
-        let bytes = thief.send(Content::Proposal(Proposal::DmlsMeta(meta)), generation, &mut rng);
+        thief.send(Content::Proposal(Proposal::DmlsMeta(meta)), generation, &mut rng)
+    })
+}
+
+/// A thief of member 3's keys votes twice in the head, and everybody else gets both votes.
+fn vote_twice(world: &mut World) {
+    for bytes in two_votes(world, 3) {
         world.publish(3, bytes);
     }
     world.spread();
@@ -173,4 +179,29 @@ fn proofs_about_one_key_are_bounded() {
     // The newest are kept.
     let kept: Vec<u64> = proofs(world.peers[0].group()).iter().map(|view| view.number).collect();
     assert!(kept.windows(2).all(|pair| pair[0] < pair[1]), "{kept:?}");
+}
+
+#[test]
+fn proofs_of_a_group_are_bounded() {
+    let mut world = World::new(227, 18);
+    world.options.own_commits = u32::MAX;
+    world.form();
+    for round in 1..=4 {
+        for thief in 1..18 {
+            for bytes in two_votes(&world, thief) {
+                assert_eq!(world.inject(0, &bytes), Disposition::Applied);
+            }
+        }
+        let proofs = proofs(world.peers[0].group());
+        assert_eq!((proofs.len(), stored(&world, 0)), ((17 * round).min(64), (17 * round).min(64)));
+        world.refresh(0);
+        world.spread();
+    }
+    let kept = proofs(world.peers[0].group());
+    let of_round = |number: u64| kept.iter().filter(|view| view.number == number).count();
+    let last = kept.iter().map(|view| view.number).max().expect("proofs");
+    assert_eq!([3, 2, 1, 0].map(|back| of_round(last - back)), [13, 17, 17, 17], "the newest are kept");
+    assert!(
+        world.peers[0].store.scan(&Key::of_group(Table::Proofs, &group_id())).expect("memory").len() == 64
+    );
 }
