@@ -140,3 +140,32 @@ fn a_since_and_a_doubtful_identity_are_not_proved_to_others() {
         assert_eq!((equivocations(&events), proofs(&group).len()), (1, usize::from(!by_reference)));
     }
 }
+
+#[test]
+fn who_has_moved_over_says_so_even_when_the_fork_point_is_gone() {
+    let mut world = World::new(205, 4);
+    world.form();
+    let fork = world.peers[3].group().head().clone();
+    world.cut(&[0, 0, 0, 1]);
+    world.refresh(1);
+    world.refresh(3);
+    world.run(20_000);
+    world.heal();
+    world.run(60_000);
+    for by in 0..4 {
+        world.refresh(by);
+        world.run(15 * 60_000);
+    }
+    let history = world.peers[3].group().history();
+    assert!(history.epochs.iter().all(|epoch| epoch.id != fork), "the fork point is gone");
+    let mut since = |by: usize| {
+        let at = in_head(&world, by);
+        world.refresh(by);
+        let commit = at.stage(world.bytes(world.sent() - 1)).expect("a commit");
+        world.run(30_000);
+        commit.meta().expect("a DMLS commit").since.clone()
+    };
+    // Whoever retains the fork point for longer would else see member 3 name two children there.
+    assert_eq!(since(3), fork.0);
+    assert!(since(1).is_empty(), "control");
+}
