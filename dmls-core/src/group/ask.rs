@@ -229,7 +229,7 @@ impl Transaction<'_> {
         }
         let options = Arc::clone(&self.group.options);
         let mut next = first_group(self.group.id.clone(), joined.epoch, joined.dmls, &options, self.now());
-        next.state.joined_by = Some(joined_by(reference, &welcome));
+        next.state.joined_by = Some(Box::new(joined_by(reference, &welcome)));
         self.replace(next);
     }
 
@@ -238,7 +238,7 @@ impl Transaction<'_> {
     fn other_welcome(&mut self, welcome: &Welcome) {
         let Some(joined) = &self.group.state.joined_by else { return };
         let addressed = welcome.secrets.iter().any(|secrets| secrets.new_member == joined.key_package);
-        if addressed && joined_by(joined.key_package.clone(), welcome) != *joined {
+        if addressed && joined_by(joined.key_package.clone(), welcome) != **joined {
             self.group.state.ask_in = Some(self.group.state.head.clone());
         }
     }

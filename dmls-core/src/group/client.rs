@@ -341,7 +341,7 @@ impl Client {
         }
         let mut group = first_group(id, joined.epoch, joined.dmls, options, now_ms);
         let reference = bundle.key_package.reference(self.suite).map_err(WelcomeError::from)?;
-        group.state.joined_by = Some(joined_by(reference, &welcome));
+        group.state.joined_by = Some(Box::new(joined_by(reference, &welcome)));
         let mut transaction = match &old {
             Some(old) => {
                 let mut transaction = Transaction::new(old, now_ms, rng);

@@ -79,7 +79,7 @@ pub struct State {
     /// A Welcome for an own request that came while this client was no outsider: it is taken up when it is one.
     pub(super) early_welcome: Option<Bytes>,
     /// The Welcome by which it came in.
-    pub(super) joined_by: Option<JoinedBy>,
+    pub(super) joined_by: Option<Box<JoinedBy>>,
     /// Messages of epochs below this number are neither kept nor wanted.
     pub(super) floor: u64,
     /// MLS epoch number of the epoch in which this client came in.
