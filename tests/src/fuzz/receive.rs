@@ -107,11 +107,11 @@ pub fn judge_step(step: &Step) {
     else {
         return;
     };
-    let put = step.changes.put.keys().map(|key| key.table);
+    let mut put = step.changes.put.keys().map(|key| key.table);
     let written = |table: &Table| !matches!(table, Table::Waiting | Table::Groups);
-    assert_eq!(put.filter(written).next(), None, "{:?} has written", step.disposition);
-    let delete = step.changes.delete.iter().map(|key| key.table);
-    assert_eq!(delete.filter(written).next(), None, "{:?} has deleted", step.disposition);
+    assert_eq!(put.find(written), None, "{:?} has written", step.disposition);
+    let mut delete = step.changes.delete.iter().map(|key| key.table);
+    assert_eq!(delete.find(written), None, "{:?} has deleted", step.disposition);
     assert!(step.effects.is_empty(), "{:?} has effects: {:?}", step.disposition, step.effects);
 }
 

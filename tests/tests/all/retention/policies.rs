@@ -213,7 +213,7 @@ fn only_admins_remove_who_is_silent() {
     let by = |event: &Event| match event {
         Event::Epoch { committer, operations, .. } => {
             let removes = operations.iter().any(|operation| matches!(operation, Operation::Remove(_)));
-            removes.then(|| committer.fingerprint)
+            removes.then_some(committer.fingerprint)
         }
         _ => None,
     };
