@@ -8,8 +8,8 @@ use dmls_core::epoch::PublicCommit;
 use dmls_core::framing::{AuthenticatedContent, Content, DmlsMessage};
 use dmls_core::group::{Effect, Event, Key, MemoryStore, Step, Store, Table, Value};
 use dmls_core::schedule::{
-    CommitId, EpochId, GroupContext, InitPprf, RatchetType, Windows, joiner_secret, psk_secret,
-    welcome_secret,
+    CommitId, EpochId, GroupContext, HandshakeKeys, InitPprf, RatchetType, SecretTree, Windows,
+    joiner_secret, psk_secret, welcome_secret,
 };
 use dmls_core::suite::{HpkePrivateKey, HpkePublicKey, Secret, Suite};
 use dmls_tests::{Insider, open_path, stored_records};
@@ -35,6 +35,9 @@ struct First {
     /// Nodes beside the ways to visited points of its PPRF: what is stored after a puncture.
     beside: Vec<Secret>,
 }
+
+/// A message that was opened, with its epoch and generation.
+type Logged = (EpochId, AuthenticatedContent, u32);
 
 /// The observer.
 #[derive(Default)]
@@ -115,18 +118,18 @@ impl Observer {
             mirror.records.remove(key);
         }
         self.note_epochs(by, &changed);
-        // Proposals before the commits that name them.
         let logged = step.changes.put.values().filter_map(|value| match value {
             Value::Log(bytes) => Some(bytes.as_slice().to_vec()),
             _ => None,
         });
-        let mut logged: Vec<_> = logged.filter_map(|bytes| self.open(&bytes)).collect();
-        logged.sort_by_key(|(_, content, _)| matches!(content.content.content, Content::Commit(_)));
         let known = self.never.len();
         let mut never = Needles::default();
-        for (epoch, content, generation) in logged {
-            self.message(&epoch, &content, generation, (&mut news, &mut never));
-        }
+        // A member may commit and speak in one step: its commit has the keys that it has used before it stored them.
+        let (first, rest) = self.open(logged.collect());
+        self.messages(first, (&mut news, &mut never));
+        let (second, rest) = self.open(rest);
+        self.messages(second, (&mut news, &mut never));
+        assert!(rest.is_empty(), "honest messages open");
         self.never.extend(&never);
         self.search(by, &changed, &news, if self.never.len() > known { Some(&never) } else { None });
     }
@@ -194,11 +197,27 @@ impl Observer {
         }
     }
 
-    fn open(&self, bytes: &[u8]) -> Option<(EpochId, AuthenticatedContent, u32)> {
-        let message: DmlsMessage = decode(bytes).expect("a message");
-        let id = EpochId(message.dmls_epoch.clone());
-        let opened = self.epochs[&id].keys.epoch.open(&message.message, ALL).expect("an honest message");
-        Some((id, opened.content, opened.key.expect("a private message").generation))
+    /// Opens what can be opened, proposals before the commits that name them; and the rest.
+    fn open(&self, logged: Vec<Vec<u8>>) -> (Vec<Logged>, Vec<Vec<u8>>) {
+        let (mut opened, mut rest) = (Vec::new(), Vec::new());
+        for bytes in logged {
+            let message: DmlsMessage = decode(&bytes).expect("a message");
+            let id = EpochId(message.dmls_epoch.clone());
+            match self.epochs[&id].keys.epoch.open(&message.message, ALL) {
+                Ok(found) => {
+                    opened.push((id, found.content, found.key.expect("a private message").generation))
+                }
+                Err(_) => rest.push(bytes),
+            }
+        }
+        opened.sort_by_key(|(_, content, _)| matches!(content.content.content, Content::Commit(_)));
+        (opened, rest)
+    }
+
+    fn messages(&mut self, logged: Vec<Logged>, (news, never): (&mut Needles, &mut Needles)) {
+        for (epoch, content, generation) in logged {
+            self.message(&epoch, &content, generation, (news, never));
+        }
     }
 
     /// A member has processed or sent a message.
@@ -259,10 +278,15 @@ impl Observer {
             return;
         };
         self.opaque.remove(&staged.commit_id());
-        let (id, secrets) = derive(suite, &init_secret, &path, staged.context());
-        if self.derived.insert(id) {
+        let (id, encryption, secrets) = derive(suite, &init_secret, &path, staged.context());
+        if self.derived.insert(id.clone()) {
             secrets.iter().for_each(|(name, secret)| never.add(name, secret.as_slice()));
             first.beside.extend(beside);
+            let width = staged.child.tree().width();
+            let unused = SecretTree::new(suite, &encryption, width, HandshakeKeys::Retained);
+            if let Some(child) = self.epochs.get_mut(&id) {
+                child.keys.epoch = child.keys.epoch.with_secret_tree(unused.expect("a tree"));
+            }
         }
     }
 
@@ -311,13 +335,13 @@ impl Observer {
     }
 }
 
-/// The id of a commit's child, and the secrets that are met on the way to it and never stored.
+/// The id of a commit's child, the root of its message keys, and the secrets that are met on the way to it and never stored.
 fn derive(
     suite: Suite,
     init_secret: &Secret,
     path: &dmls_core::tree::DerivedPath,
     context: &GroupContext,
-) -> (EpochId, Vec<(&'static str, Secret)>) {
+) -> (EpochId, Secret, Vec<(&'static str, Secret)>) {
     let joiner = joiner_secret(suite, init_secret, &path.commit_secret, context).expect("a secret");
     let psk = psk_secret(suite, &[]).expect("a secret");
     let welcome = welcome_secret(suite, &joiner, &psk).expect("a secret");
@@ -325,6 +349,7 @@ fn derive(
     let context = context.encoded().expect("bytes");
     let epoch = suite.expand_with_label(&member, "epoch", &context, suite.nh()).expect("a secret");
     let id = suite.derive_secret(&epoch, "epoch").expect("a secret");
+    let encryption = suite.derive_secret(&epoch, "encryption").expect("a secret");
     let mut secrets = vec![
         ("init_secret", init_secret.clone()),
         ("commit_secret", path.commit_secret.clone()),
@@ -334,5 +359,5 @@ fn derive(
         ("epoch_secret", epoch),
     ];
     secrets.extend(path.path_secrets.iter().map(|(_, secret)| ("path_secret", secret.clone())));
-    (EpochId(id.as_slice().into()), secrets)
+    (EpochId(id.as_slice().into()), encryption, secrets)
 }
