@@ -28,6 +28,14 @@ impl<'a> Edge<'a> {
         moved.unwrap_or(Some(leaf))
     }
 
+    /// Clients that it removes, other than to take them in again.
+    pub(super) fn removed(self) -> impl Iterator<Item = &'a Credential> {
+        self.operations().filter_map(|operation| match operation {
+            Operation::Remove(member) => Some(&member.credential),
+            _ => None,
+        })
+    }
+
     /// The leaf at which it adds a client.
     pub(super) fn adds(self, client: &Credential) -> Option<LeafIndex> {
         self.operations().find_map(|operation| match operation {

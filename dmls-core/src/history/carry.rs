@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::judge::Judge;
 use super::{Deed, History, LeafSet, Member, Operation, Summary};
 use crate::codec::{Bytes, CodecError, TlsSerialize, TlsSize, encode};
-use crate::framing::{MAX_OPERATIONS, MAX_TIPS};
+use crate::framing::MAX_OPERATIONS;
 use crate::schedule::{CommitId, EpochId};
 use crate::suite::Suite;
 use crate::tree::{Credential, LeafIndex};
@@ -185,51 +185,28 @@ impl History {
         forks
     }
 
-    /// What a merge on `onto` carries of the branches that lose at `fork`, an ancestor of it. `tips`: up to these
-    /// commits, of which unknown ones are left out; `None`: of every tip with something that is not in effect.
+    /// What a merge on `onto` carries of the branches that lose at `fork`, an ancestor of it, up to these tips; unknown
+    /// ones are left out. `None`: up to all that are known. What lies beyond the tips has no part in it, so that a
+    /// merge is judged by what it says that it knew.
     pub fn carry(&self, fork: &EpochId, onto: &Onto<'_>, tips: Option<&[CommitId]>) -> CarrySet {
-        let none = CarrySet {
+        let empty = || CarrySet {
             fork: fork.clone(),
             tips: Vec::new(),
             operations: Vec::new(),
             deferred: BTreeSet::new(),
         };
-        let Some(judge) = Judge::new(self, fork, onto) else { return none };
-        let put_off = judge.deferred();
-        let is_late = |carried: &Carried| {
-            carried.kind != CarryKind::Remove && put_off.contains(&carried.member.credential)
-        };
-        // Bounds leave out first what has been put off: nothing that waits for a KeyPackage holds up anything else.
-        let mut chosen: BTreeMap<(bool, &CommitId), usize> = BTreeMap::new();
-        for (place, node) in judge.losing.nodes().iter().enumerate() {
-            let tip = node.edge.commit;
-            let wanted = tips.map_or(node.is_tip, |tips| tips.contains(tip));
-            if wanted && (tips.is_some() || judge.carried(place).next().is_some()) {
-                chosen.insert((judge.carried(place).all(|(_, carried)| is_late(carried)), tip), place);
+        let chosen;
+        let tips = match tips {
+            Some(tips) => tips,
+            None => {
+                chosen = Judge::new(self, fork, onto, None).map(|judge| judge.tips()).unwrap_or_default();
+                &chosen
             }
+        };
+        match Judge::new(self, fork, onto, Some(tips)) {
+            Some(judge) => carry_set(&judge, empty()),
+            None => empty(),
         }
-        while chosen.len() > MAX_TIPS {
-            chosen.pop_last();
-        }
-        let mut sorted: BTreeMap<&Vec<u8>, &Carried> = BTreeMap::new();
-        for (encoding, carried) in chosen.values().flat_map(|place| judge.carried(*place)) {
-            sorted.entry(encoding).or_insert(carried);
-        }
-        drop_rejoins_of_removed(&mut sorted);
-        let mut ranked: Vec<(bool, bool, &Vec<u8>, &Carried)> = sorted
-            .into_iter()
-            .map(|(encoding, carried)| {
-                (is_late(carried), carried.kind != CarryKind::Remove, encoding, carried)
-            })
-            .collect();
-        ranked.sort_by_key(|(late, takes_in, encoding, _)| (*late, *takes_in, *encoding));
-        ranked.truncate(MAX_OPERATIONS);
-        ranked.sort_by_key(|(_, _, encoding, _)| *encoding);
-        let operations: Vec<Carried> = ranked.into_iter().map(|(_, _, _, carried)| carried.clone()).collect();
-        let mut deferred = put_off.clone();
-        deferred.retain(|client| operations.iter().any(|carried| carried.takes_in(client)));
-        let tips: BTreeSet<CommitId> = chosen.into_keys().map(|(_, tip)| tip.clone()).collect();
-        CarrySet { tips: tips.into_iter().collect(), operations, deferred, ..none }
     }
 
     /// Compares a merge on `onto` with what it should carry. Beyond that it may commit what others have proposed, and
@@ -289,6 +266,26 @@ impl History {
         }
         debts
     }
+}
+
+/// All that is carried up to the tips that were asked for. The bound leaves out first what has been put off, and takes
+/// Removes before all else: nothing that waits for a KeyPackage holds up anything.
+fn carry_set(judge: &Judge<'_>, empty: CarrySet) -> CarrySet {
+    let mut sorted: BTreeMap<&Vec<u8>, &Carried> = BTreeMap::new();
+    for (encoding, carried) in judge.all_carried() {
+        sorted.entry(encoding).or_insert(carried);
+    }
+    drop_rejoins_of_removed(&mut sorted);
+    let mut ranked: Vec<(&Vec<u8>, &Carried)> = sorted.into_iter().collect();
+    ranked.sort_by_key(|(encoding, carried)| {
+        (judge.is_put_off(carried), carried.kind != CarryKind::Remove, *encoding)
+    });
+    ranked.truncate(MAX_OPERATIONS);
+    ranked.sort_by_key(|(encoding, _)| *encoding);
+    let operations: Vec<Carried> = ranked.into_iter().map(|(_, carried)| carried.clone()).collect();
+    let late = operations.iter().filter(|carried| judge.is_put_off(carried));
+    let deferred = late.map(|carried| carried.member.credential.clone()).collect();
+    CarrySet { tips: judge.asked_for(), operations, deferred, ..empty }
 }
 
 /// Whom the head removes it need not take in again.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::branches::{Edge, Losing, Node, Origin};
 use super::{Carried, CarryKind, Deed, History, Member, Onto, Operation};
+use crate::framing::MAX_TIPS;
 use crate::schedule::{CommitId, EpochId};
 use crate::tree::{Credential, LeafIndex};
 
@@ -16,7 +17,10 @@ pub(super) struct Judge<'a> {
     onto: &'a Onto<'a>,
     /// From the fork point to what the merge is made on.
     path: Vec<Edge<'a>>,
-    pub(super) losing: Losing<'a>,
+    losing: Losing<'a>,
+    /// The tips that are asked for, and the commits up to them: nothing else has a part in it.
+    tips: BTreeSet<usize>,
+    covered: BTreeSet<usize>,
     /// Clients that came below the fork point: where they sit now, and the commits by which they first came.
     seats: BTreeMap<&'a Credential, (LeafIndex, BTreeSet<&'a CommitId>)>,
     /// Clients that are members of what the merge is made on.
@@ -25,26 +29,52 @@ pub(super) struct Judge<'a> {
     removed: BTreeSet<&'a Credential>,
     /// Clients whose Add is carried.
     added: BTreeSet<&'a Credential>,
+    /// Clients that a merge on the path has put off, of branches that it merged: what is put off before it is there
+    /// is not.
+    put_off: BTreeSet<&'a Credential>,
     /// What is carried of each commit of the losing branches.
     found: Vec<Found>,
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(history: &'a History, fork: &'a EpochId, onto: &'a Onto<'a>) -> Option<Self> {
+    /// Up to these tips; `None`: up to all.
+    pub(super) fn new(
+        history: &'a History,
+        fork: &EpochId,
+        onto: &'a Onto<'a>,
+        tips: Option<&[CommitId]>,
+    ) -> Option<Self> {
         let path = history.path_below(fork, onto.epoch)?;
         let losing = history.losing(fork, path.first().map(|edge| edge.commit));
-        let edges = path.iter().copied().chain(losing.nodes().iter().map(|node| node.edge));
-        let removed = edges.flat_map(Edge::operations).filter_map(|operation| match operation {
-            Operation::Remove(member) => Some(&member.credential),
-            _ => None,
-        });
-        let removed = removed.collect();
-        let present = onto.members.iter().map(|member| &member.credential).collect();
-        let seats = seats(history, &path);
-        let (added, found) = (BTreeSet::new(), Vec::new());
-        let mut judge = Self { history, onto, path, losing, seats, present, removed, added, found };
-        let own: Vec<Vec<&Deed>> =
-            judge.losing.nodes().iter().map(|node| own_deeds(history, node.edge)).collect();
+        let wanted = |node: &Node<'a>| tips.map_or(node.is_tip, |tips| tips.contains(node.edge.commit));
+        let tips: BTreeSet<usize> = losing
+            .nodes()
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| wanted(node))
+            .map(|(place, _)| place)
+            .collect();
+        let covered: BTreeSet<usize> = tips.iter().flat_map(|tip| losing.places_to(*tip)).collect();
+        let there = covered.iter().filter_map(|place| losing.nodes().get(*place)).map(|node| node.edge);
+        let removed = path.iter().copied().chain(there).flat_map(Edge::removed).collect();
+        let mut judge = Self {
+            history,
+            onto,
+            seats: seats(history, &path),
+            present: onto.members.iter().map(|member| &member.credential).collect(),
+            put_off: put_off(&path, &losing),
+            path,
+            losing,
+            tips,
+            covered,
+            removed,
+            added: BTreeSet::new(),
+            found: Vec::new(),
+        };
+        let deeds = |(place, node): (usize, &Node<'a>)| {
+            if judge.covered.contains(&place) { own_deeds(history, node.edge) } else { Vec::new() }
+        };
+        let own: Vec<Vec<&Deed>> = judge.losing.nodes().iter().enumerate().map(deeds).collect();
         judge.find_added(&own);
         let each = judge.losing.nodes().iter().zip(&own);
         judge.found = each.map(|(node, deeds)| judge.carried_of(node, deeds)).collect();
@@ -52,24 +82,57 @@ impl<'a> Judge<'a> {
     }
 
     /// What is carried of the commits from the fork point to this one.
-    pub(super) fn carried(&self, tip: usize) -> impl Iterator<Item = &(Vec<u8>, Carried)> {
+    fn carried(&self, tip: usize) -> impl Iterator<Item = &(Vec<u8>, Carried)> {
         self.losing.places_to(tip).filter_map(|place| self.found.get(place)).flatten()
     }
 
-    /// Clients that a merge on the path has put off, of branches that it merged: what is put off before it is there
-    /// is not.
-    pub(super) fn deferred(&self) -> BTreeSet<Credential> {
-        let mut deferred = BTreeSet::new();
-        for merge in self.path.iter().filter_map(|edge| edge.child.summary.merge.as_ref()) {
-            let mut merged = BTreeSet::new();
-            for (place, node) in self.losing.nodes().iter().enumerate() {
-                if merge.tips.contains(&node.edge.commit.0) {
-                    merged.extend(self.carried(place).map(|(_, carried)| &carried.member.credential));
-                }
+    /// What is carried up to all tips.
+    pub(super) fn all_carried(&self) -> impl Iterator<Item = &(Vec<u8>, Carried)> {
+        self.covered.iter().filter_map(|place| self.found.get(*place)).flatten()
+    }
+
+    /// The tips that were asked for and are known, by commit id.
+    pub(super) fn asked_for(&self) -> Vec<CommitId> {
+        let known = self.tips.iter().filter_map(|place| self.losing.nodes().get(*place));
+        let tips: BTreeSet<&CommitId> = known.map(|node| node.edge.commit).collect();
+        tips.into_iter().cloned().collect()
+    }
+
+    /// Whether a merge has put an operation off.
+    pub(super) fn is_put_off(&self, carried: &Carried) -> bool {
+        carried.kind != CarryKind::Remove && self.put_off.contains(&carried.member.credential)
+    }
+
+    /// The tips that a merge names: those with something to carry, and those that keep somebody from being added. The
+    /// bound leaves out the last first, and then those of which all has been put off.
+    pub(super) fn tips(&self) -> Vec<CommitId> {
+        let nodes = self.losing.nodes();
+        let adds =
+            nodes.iter().flat_map(|node| node.edge.operations()).filter_map(|operation| match operation {
+                Operation::Add(member) => Some(&member.credential),
+                _ => None,
+            });
+        let adds: BTreeSet<&Credential> = adds.collect();
+        let keeps_out = |place: usize| {
+            let edges =
+                self.losing.places_to(place).filter_map(|place| nodes.get(place)).map(|node| node.edge);
+            edges.flat_map(Edge::removed).any(|client| adds.contains(client))
+        };
+        let mut ranked: Vec<(usize, &CommitId)> = Vec::new();
+        for place in &self.tips {
+            let Some(node) = nodes.get(*place) else { continue };
+            if self.carried(*place).next().is_some() {
+                let late = self.carried(*place).all(|(_, carried)| self.is_put_off(carried));
+                ranked.push((usize::from(late), node.edge.commit));
+            } else if keeps_out(*place) {
+                ranked.push((2, node.edge.commit));
             }
-            deferred.extend(merge.deferred.iter().filter(|client| merged.contains(client)).cloned());
         }
-        deferred
+        if ranked.iter().all(|(rank, _)| *rank == 2) {
+            return Vec::new();
+        }
+        ranked.sort();
+        ranked.into_iter().take(MAX_TIPS).map(|(_, tip)| tip.clone()).collect()
     }
 
     /// Who comes in with an Add that is carried, and with Adds of theirs in turn. A client is one whichever branch
@@ -207,6 +270,24 @@ fn seats<'a>(
     }
     let sources = |client, edge| history.sources(edge, client);
     seats.into_iter().map(|(client, (leaf, edge))| (client, (leaf, sources(client, edge)))).collect()
+}
+
+/// Clients whom merges of a path have put off, each of a branch that the merge had named.
+fn put_off<'a>(path: &[Edge<'a>], losing: &Losing<'a>) -> BTreeSet<&'a Credential> {
+    let mut put_off = BTreeSet::new();
+    for merge in path.iter().filter_map(|edge| edge.child.summary.merge.as_ref()) {
+        let named =
+            losing.nodes().iter().enumerate().filter(|(_, node)| merge.tips.contains(&node.edge.commit.0));
+        let places = named.flat_map(|(place, _)| losing.places_to(place));
+        let edges = places.filter_map(|place| losing.nodes().get(place)).map(|node| node.edge);
+        let taken_in = edges.flat_map(Edge::operations).filter_map(|operation| match operation {
+            Operation::Add(member) | Operation::Rejoin { from: member, .. } => Some(&member.credential),
+            _ => None,
+        });
+        let taken_in: BTreeSet<&Credential> = taken_in.collect();
+        put_off.extend(merge.deferred.iter().filter(|client| taken_in.contains(client)));
+    }
+    put_off
 }
 
 /// What a commit does that is its own: a merge on a losing branch only repeats what the tips did that it merged, where

@@ -2,8 +2,9 @@
 
 use dmls_core::codec::{Bytes, DeserializeBytes, Serialize, decode, encode};
 use dmls_core::framing::{
-    ContentType, DmlsApplication, DmlsEpochInfo, DmlsJoin, DmlsMessage, DmlsMeta, DmlsProfile, Heads, Merge,
-    MlsMessage, MlsMessageBody, PrivateMessage, Proposal, TruncatedId,
+    ApplicationData, ContentType, DmlsApplication, DmlsEpochInfo, DmlsJoin, DmlsMessage, DmlsMeta,
+    DmlsNotice, DmlsProfile, DmlsRejoin, Heads, Merge, MlsMessage, MlsMessageBody, PrivateMessage, Proposal,
+    TruncatedId,
 };
 use dmls_core::tree::{Credential, Extension, ExtensionType, Extensions};
 use rand_chacha::ChaCha20Rng;
@@ -18,6 +19,7 @@ pub(super) fn inputs(rng: &mut ChaCha20Rng) -> Vec<(String, Value)> {
     metas(rng, &mut cases);
     others(rng, &mut cases);
     refused(rng, &mut cases);
+    notices(rng, &mut cases);
     cases
 }
 
@@ -127,6 +129,52 @@ fn refused(rng: &mut ChaCha20Rng, cases: &mut Cases) {
     }
 }
 
+/// Notices, and the request to rejoin. What stands for a KeyPackage or a Welcome are arbitrary bytes.
+fn notices(rng: &mut ChaCha20Rng, cases: &mut Cases) {
+    for (notice, name, contents) in [
+        (1, "closed", 32),
+        (2, "key_package", 90),
+        (3, "welcome", 90),
+        (4, "proof", 90),
+        (9, "of an unknown type", 5),
+    ] {
+        let input = json!({
+            "type": "ApplicationData", "generation": 3, "heads": [random_hex(rng, 16)], "payload": "",
+            "notice_type": notice, "contents": random_hex(rng, contents),
+        });
+        push(cases, &format!("ApplicationData: notice, {name}"), input);
+    }
+    for (name, number) in [("first", 1), ("later", 1_795_000_000_000_u64)] {
+        let input = json!({ "type": "dmls_rejoin", "group_id": random_hex(rng, 16), "number": number });
+        push(cases, &format!("dmls_rejoin: {name}"), input);
+    }
+    let message = "000000030001020304".to_owned();
+    let data = [
+        ("a message of three bytes", "000000030003010203".to_owned()),
+        ("an empty message", "000000030000".into()),
+        ("an empty notice of type 1", "00000003000001".into()),
+        ("a notice of type 1", format!("0000000300000120{}", random_hex(rng, 32))),
+        ("a byte behind a notice", format!("0000000300000120{}00", random_hex(rng, 32))),
+        ("a notice of type 7, anything behind it", "00000003000007ffff".into()),
+        ("a notice behind a payload", message),
+    ];
+    for (name, encoded) in data {
+        let input = json!({ "type": "decode", "of": "ApplicationData", "bytes": encoded });
+        push(cases, &format!("ApplicationData from bytes: {name}"), input);
+    }
+}
+
+fn notice(value: &Value) -> Result<DmlsNotice, Failure> {
+    let contents = Bytes::from(bytes(value, "contents")?);
+    Ok(match number_as(value, "notice_type")? {
+        1 => DmlsNotice::Closed { winner: contents },
+        2 => DmlsNotice::KeyPackage(contents),
+        3 => DmlsNotice::Welcome(contents),
+        4 => DmlsNotice::Proof(contents),
+        notice_type => DmlsNotice::Unknown { notice_type, contents },
+    })
+}
+
 fn ids(value: &Value, field: &str) -> Result<Vec<Bytes>, Failure> {
     list(value, field)?.iter().map(|id| unhex(id).map(Bytes::from)).collect()
 }
@@ -218,6 +266,9 @@ fn is_valid(input: &Value) -> Result<Value, Failure> {
     let given = bytes(input, "bytes")?;
     let again = match text(input, "of")? {
         "DmlsMeta" => decode::<DmlsMeta>(&given).map_err(fail).and_then(|meta| encode(&meta).map_err(fail)),
+        "ApplicationData" => {
+            decode::<ApplicationData>(&given).map_err(fail).and_then(|data| encode(&data).map_err(fail))
+        }
         "DmlsProfile" => {
             let extension_type = ExtensionType::DMLS_PROFILE;
             let extension = Extension { extension_type, extension_data: given.clone().into() };
@@ -241,6 +292,14 @@ pub(super) fn compute(input: &Value) -> Result<Value, Failure> {
             heads: heads(input)?,
             payload: bytes(input, "payload")?.into(),
         }),
+        "ApplicationData" => {
+            let (generation, heads) = (number_as(input, "generation")?, heads(input)?);
+            both_ways(&ApplicationData::notice(generation, heads, notice(input)?))
+        }
+        "dmls_rejoin" => {
+            let (group_id, number) = (bytes(input, "group_id")?.into(), number(input, "number")?);
+            both_ways(&DmlsRejoin { group_id, number }.to_extension().map_err(fail)?)
+        }
         "DmlsJoin" => both_ways(&join(input)?),
         "DmlsEpochInfo" => {
             both_ways(&DmlsEpochInfo { dmls_epoch: bytes(input, "dmls_epoch")?.into(), join: join(input)? })

@@ -4,6 +4,7 @@
 //! `dmls-core`. Checking a file computes every case again from the input that the *file* gives.
 
 mod histories;
+mod merges;
 mod messages;
 mod pprf;
 mod schedule;
@@ -30,11 +31,12 @@ pub struct VectorFile {
 }
 
 /// All of them.
-pub const FILES: [VectorFile; 4] = [
+pub const FILES: [VectorFile; 5] = [
     VectorFile { name: "pprf.json", inputs: pprf::inputs, compute: pprf::compute },
     VectorFile { name: "key-schedule.json", inputs: schedule::inputs, compute: schedule::compute },
     VectorFile { name: "messages.json", inputs: messages::inputs, compute: messages::compute },
     VectorFile { name: "histories.json", inputs: histories::inputs, compute: histories::compute },
+    VectorFile { name: "merges.json", inputs: merges::inputs, compute: merges::compute },
 ];
 
 impl VectorFile {

@@ -175,6 +175,13 @@ fn weights() -> Vec<(String, Value)> {
             &[],
             "soft",
         ),
+        fork(5).commit("a", 2, "aa").commit("a", 3, "ab").commit("b", 4, "bb").vote("a", 0, "ab").gives(
+            "a fork below a fork",
+            "ab",
+            &[("a", 3), ("b", 2)],
+            &[],
+            "soft",
+        ),
         fork(3).application("b", 2).gives(
             "application messages do not vote",
             "a",
@@ -278,6 +285,13 @@ fn voids() -> Vec<(String, Value)> {
             &[("a", 2), ("b", 1)],
             &[3],
             "hard",
+        ),
+        fork(5).vote("p", 2, "b").vote("p", 3, "b").vote("p", 3, "a").vote("p", 4, "a").gives(
+            "one equivocator makes a tie of a bare majority",
+            "a",
+            &[("a", 2), ("b", 2)],
+            &[3],
+            "soft",
         ),
         rumour().gives(
             "the best child is not known: nothing is decided, the known one is entered",

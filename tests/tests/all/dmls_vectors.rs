@@ -54,15 +54,17 @@ fn each_leaf_changed(root: &Value, with: &mut dyn FnMut(&str, &Value)) {
             Value::Bool(value) => (!value).into(),
             Value::Number(value) => (value.as_u64().unwrap() + 1).into(),
             Value::Null => "00".into(),
-            Value::String(value) => {
+            Value::String(value) => match hex::decode(&value) {
                 // One bit of the last byte.
-                let mut bytes = hex::decode(value).unwrap();
-                match bytes.last_mut() {
-                    Some(last) => *last ^= 1,
-                    None => bytes.push(0),
+                Ok(mut bytes) => {
+                    match bytes.last_mut() {
+                        Some(last) => *last ^= 1,
+                        None => bytes.push(0),
+                    }
+                    hex::encode(bytes).into()
                 }
-                hex::encode(bytes).into()
-            }
+                Err(_) => format!("{value}?").into(),
+            },
             other => panic!("{pointer} is no leaf: {other}"),
         };
         with(&pointer, &changed);

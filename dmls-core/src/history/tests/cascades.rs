@@ -73,6 +73,38 @@ fn a_removal_that_comes_after_the_merge_of_its_branch_counts() {
 }
 
 #[test]
+fn a_merge_is_judged_by_the_tips_that_it_names() {
+    // a merges x, which adds e; then it turns out that on x, and on another branch, e has been removed.
+    let mut group = Group::of(&["a", "b", "c"]);
+    group.commit("p", "w", "a", &[]);
+    group.commit("p", "x", "b", &[Add("e")]);
+    let set = group.set("p", "w", None);
+    group.merge("w", "m", "a", &[Add("e")], Some(group.record_of(&set, &[])));
+    group.commit("x", "y", "b", &[Remove("e")]);
+    group.commit("p", "z", "c", &[Add("e"), Add("f")]);
+    group.commit("z", "zz", "c", &[Remove("e")]);
+    assert!(group.check("w", "m").is_right(), "it could not know");
+    // Whoever knows says so: a tip that keeps somebody out is named, too.
+    group.commit("p", "u", "b", &[Add("g")]);
+    group.commit("p", "v", "c", &[Remove("b")]);
+    group.commit("v", "vv", "c", &[Add("g")]);
+    group.commit("vv", "vvv", "c", &[Remove("g")]);
+    let set = group.set("p", "w", None);
+    assert_eq!((words(&set), set.tips.len()), (vec!["+f".to_string(), "-b".to_string()], 3));
+    group.merge("w", "n", "a", &[Add("f"), Remove("b")], Some(group.record_of(&set, &[])));
+    assert!(group.check("w", "n").is_right());
+    let mut group = Group::of(&["a", "b", "c"]);
+    group.commit("p", "w", "a", &[Remove("c")]);
+    group.commit("p", "u", "b", &[Add("f"), Add("g")]);
+    group.commit("p", "v", "c", &[Add("g")]);
+    group.commit("v", "vv", "c", &[Remove("g")]);
+    let set = group.set("p", "w", None);
+    assert_eq!((words(&set), set.tips.clone()), (vec!["+f".to_string()], vec![commit("u"), commit("vv")]));
+    // Control: by the one tip alone g would have come.
+    assert_eq!(words(&group.set("p", "w", Some(&["u"]))), ["+f", "+g"]);
+}
+
+#[test]
 fn who_came_by_two_merges_is_one_member() {
     // a and c merge x, which added e, each on its own; a's loses, and on it e is removed.
     let mut group = Group::of(&["a", "b", "c"]);
