@@ -96,6 +96,25 @@ pub enum Request {
         /// The group.
         group: String,
     },
+    /// Says who may add and remove members. Answer: `GroupView`.
+    GroupAdmins {
+        /// The group.
+        group: String,
+        /// Members by name, leaf index, or the beginning of the fingerprint; none: every member.
+        members: Vec<String>,
+    },
+    /// Asks to be taken in again, with fresh keys. Answer: `GroupView`.
+    GroupRejoin {
+        /// The group.
+        group: String,
+    },
+    /// A proof that a member's key was misused. Answer: `ProofView`.
+    GroupProof {
+        /// The group.
+        group: String,
+        /// The beginning of the proof's id.
+        proof: String,
+    },
     /// Forgets everything about a group in which this client is not a member any more, or alone. Answer: `{}`.
     GroupDelete {
         /// The group.

@@ -1,4 +1,4 @@
-//! What a node keeps of a group and what a thief of it could read, as the API tells it.
+//! What a node keeps of a group, what a thief of it could read, and what it can prove, as the API tells it.
 
 use serde::{Deserialize, Serialize};
 
@@ -55,4 +55,29 @@ pub struct SplitView {
     pub away: Vec<String>,
     /// Members that have not been heard on either.
     pub silent: Vec<String>,
+}
+
+/// A member's signature key is proved to have been misused: it named two children of one epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MisuseView {
+    /// The proof's id.
+    pub proof: String,
+    /// Whose key it is; a thief of an old key can have used it.
+    pub member: String,
+    /// SHA-256 of the key.
+    pub fingerprint: String,
+    /// MLS epoch number of the fork point.
+    pub number: u64,
+    /// When it was found or came.
+    pub since_ms: u64,
+}
+
+/// A proof for anybody who wants to verify it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofView {
+    /// What it proves, about whom.
+    #[serde(flatten)]
+    pub about: MisuseView,
+    /// An `EquivocationProof`, in hex.
+    pub bytes: String,
 }

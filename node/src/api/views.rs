@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::protocol::Payload;
-use super::retention::{ProfileView, RetainedView, SplitView};
+use super::retention::{MisuseView, ProfileView, RetainedView, SplitView};
 
 /// The daemon as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +155,9 @@ pub struct GroupView {
     pub log_commits: u64,
     /// Members that went another way at a fork point which is gone.
     pub split: Option<SplitView>,
+    /// Members whose signature keys are proved to have been misused, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub misused: Vec<MisuseView>,
     /// Connected peers that share the group.
     pub peers: usize,
     /// The last reconciliation with a peer that found nothing missing.
@@ -432,6 +435,41 @@ pub enum EventView {
         /// The fork point.
         at: String,
         /// The member.
+        member: String,
+    },
+    /// The proof of that: `group proof` shows it.
+    EquivocationProved {
+        /// The proof's id.
+        proof: String,
+        /// Whose key was misused.
+        member: String,
+        /// MLS epoch number of the fork point.
+        number: u64,
+    },
+    /// The members of the head have changed, or a change has become final.
+    Membership {
+        /// The epoch whose commit changes them.
+        epoch: String,
+        /// Who comes in.
+        added: Vec<String>,
+        /// Who goes.
+        removed: Vec<String>,
+        /// Whether it stands; until then another branch may win.
+        #[serde(rename = "final")]
+        is_final: bool,
+    },
+    /// A change that was told is not in effect any more: another branch won.
+    MembershipUndone {
+        /// The epoch whose commit changed them.
+        epoch: String,
+        /// Who had come in.
+        added: Vec<String>,
+        /// Who had gone.
+        removed: Vec<String>,
+    },
+    /// Somebody who is not in the group asks to be taken in again: `group invite` does that.
+    RejoinRequested {
+        /// Who.
         member: String,
     },
     /// The winning branch removed this client.

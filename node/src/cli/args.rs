@@ -231,6 +231,33 @@ pub(super) enum GroupCommand {
         /// The group's name or the beginning of its id
         group: String,
     },
+    /// Say who may add and remove members; nobody named: every member
+    #[command(
+        after_help = "Names, leaf indices, or the beginnings of fingerprints, as `dmls group show` lists them.\n\n\
+                            Examples:\n  dmls group admins friends alice bob\n  dmls group admins friends"
+    )]
+    Admins {
+        /// The group's name or the beginning of its id
+        group: String,
+        /// The admins
+        members: Vec<String>,
+    },
+    /// Ask to be taken in again with fresh keys, where this node cannot follow the group any more
+    #[command(
+        after_help = "A node asks by itself when it cannot enter the decided branch.\n\nExample:\n  dmls group rejoin friends"
+    )]
+    Rejoin {
+        /// The group's name or the beginning of its id
+        group: String,
+    },
+    /// Show the proof that a member's key was misused, for anybody to verify
+    #[command(after_help = "Example:\n  dmls group proof friends 4fae --json > proof.json")]
+    Proof {
+        /// The group's name or the beginning of its id
+        group: String,
+        /// The beginning of the proof's id, as `dmls group show` lists it
+        proof: String,
+    },
     /// Forget a group that you are no longer a member of: keys, messages, history
     #[command(after_help = "Example:\n  dmls group delete friends")]
     Delete {

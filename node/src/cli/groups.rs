@@ -10,6 +10,7 @@ use super::output::waiting;
 use super::render;
 use crate::api::client::ApiClient;
 use crate::api::protocol::Request;
+use crate::api::retention::ProofView;
 use crate::api::views::{GroupView, InvitationView, InvitedView, StandingView};
 use crate::error::{ErrorCode, Failure};
 use crate::graph::short;
@@ -53,6 +54,21 @@ pub(super) async fn run(
         }
         GroupCommand::Refresh { group } => {
             changed(client, &Request::GroupRefresh { group }, "Refreshed your keys", output).await
+        }
+        GroupCommand::Admins { group, members } => {
+            let done = match members.as_slice() {
+                [] => "Every member is an admin".to_owned(),
+                names => format!("Admins are {}", names.join(", ")),
+            };
+            changed(client, &Request::GroupAdmins { group, members }, &done, output).await
+        }
+        GroupCommand::Rejoin { group } => {
+            let view: GroupView = client.get(&Request::GroupRejoin { group }).await?;
+            output.print(&view, |_| "Asked; a member takes this node in again in its turn.".into())
+        }
+        GroupCommand::Proof { group, proof } => {
+            let view: ProofView = client.get(&Request::GroupProof { group, proof }).await?;
+            output.print(&view, render::proof)
         }
         GroupCommand::Leave { group, wait } => leave(client, group, wait, output).await,
         GroupCommand::Delete { group } => {

@@ -1,7 +1,7 @@
 //! The API's answers as text for people.
 
 use crate::api::protocol::Payload;
-use crate::api::retention::{ProfileView, RetainedView};
+use crate::api::retention::{ProfileView, ProofView, RetainedView};
 use crate::api::views::{
     GroupView, HistoryView, InvitationView, InvitedView, MessageView, PeerView, StandingView, StatusView,
 };
@@ -112,6 +112,15 @@ pub(super) fn group(view: &GroupView) -> String {
             view.unhealed.join(", ")
         ));
     }
+    lines.extend(view.misused.iter().map(|misused| {
+        format!(
+            "  MISUSED    the key of {} named two children of epoch {}: dmls group proof {} {}",
+            misused.member,
+            misused.number,
+            view.name,
+            short(&misused.proof)
+        )
+    }));
     lines.extend(view.split.iter().map(|split| {
         format!(
             "  SPLIT      at epoch {}: {} went another way; who comes back has to be invited again",
@@ -142,6 +151,14 @@ fn profile(view: &ProfileView) -> String {
     format!(
         "  profile    {name}: {} epochs behind the head, {} in all, {days}; {admins}",
         view.max_behind, view.max_retained
+    )
+}
+
+/// A proof.
+pub(super) fn proof(view: &ProofView) -> String {
+    format!(
+        "The key of {} ({}) named two children of epoch {}, which no honest device does.\n{}",
+        view.about.member, view.about.fingerprint, view.about.number, view.bytes
     )
 }
 

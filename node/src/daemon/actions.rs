@@ -10,8 +10,10 @@ use dmls_core::tree::LeafIndex;
 use rand_core::Rng;
 
 use super::engine::{Engine, now_ms, rng, store_failure};
+use super::keeping;
 use super::present::{self, Surroundings};
-use crate::api::views::{GroupView, HistoryView, ReplayView, SentView};
+use crate::api::retention::ProofView;
+use crate::api::views::{GroupView, HistoryView, MemberView, ReplayView, SentView};
 use crate::error::{ErrorCode, Failure};
 use crate::store::types::{Contact, Delivery, clean_name};
 use crate::store::{Column, Extra};
@@ -170,6 +172,41 @@ impl Engine {
     /// # Errors
     /// [`ErrorCode::NotFound`], [`ErrorCode::Usage`], [`ErrorCode::Refused`], [`ErrorCode::Store`].
     pub(super) fn remove(&mut self, id: &GroupId, wanted: &str) -> Result<GroupView, Failure> {
+        let leaf = LeafIndex(self.member(id, wanted)?.leaf);
+        self.act_on(id, Extra::default(), |group| group.remove(leaf, now_ms(), &mut rng()))
+    }
+
+    /// Says who may add and remove members; nobody: every member.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`], [`ErrorCode::Usage`] if a name is not one member's, [`ErrorCode::Refused`].
+    pub(super) fn set_admins(&mut self, id: &GroupId, wanted: &[String]) -> Result<GroupView, Failure> {
+        let leaves: Vec<u32> =
+            wanted.iter().map(|wanted| Ok(self.member(id, wanted)?.leaf)).collect::<Result<_, Failure>>()?;
+        let members = self.group(id)?.view().map(|view| view.members).unwrap_or_default();
+        let admins = members.into_iter().filter(|member| leaves.contains(&member.leaf.0));
+        let admins: Vec<_> = admins.map(|member| member.credential).collect();
+        self.act_on(id, Extra::default(), |group| group.set_admins(&admins, now_ms(), &mut rng()))
+    }
+
+    /// A proof that a member's key was misused, by the beginning of its id.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NotFound`].
+    pub(super) fn proof(&self, id: &GroupId, wanted: &str) -> Result<ProofView, Failure> {
+        let group = self.group(id)?;
+        let views = group.view().map(|view| view.proofs).unwrap_or_default();
+        let found = views.iter().find(|view| hex::encode(view.id.0).starts_with(wanted));
+        let found = found.and_then(|view| Some((view, group.proof(&view.id)?)));
+        let (view, record) = found.ok_or_else(|| {
+            Failure::new(ErrorCode::NotFound, format!("There is no proof {wanted} in the group."))
+                .hint("`dmls group show` lists the keys that are proved to have been misused.")
+        })?;
+        Ok(ProofView { about: keeping::proof(view), bytes: hex::encode(record.bytes.as_slice()) })
+    }
+
+    /// A member by its name, leaf index, or the beginning of its fingerprint.
+    fn member(&self, id: &GroupId, wanted: &str) -> Result<MemberView, Failure> {
         let members = self.view(id)?.members;
         let mut found: Vec<_> = members.iter().filter(|member| member.name == wanted).collect();
         if found.is_empty() {
@@ -181,21 +218,18 @@ impl Engine {
                 })
                 .collect();
         }
-        let leaf = match found.as_slice() {
-            [one] => LeafIndex(one.leaf),
+        match found.as_slice() {
+            [one] => Ok((*one).clone()),
             [] => {
                 let text = format!("There is no member {wanted} in the group.");
-                return Err(
-                    Failure::new(ErrorCode::NotFound, text).hint("`dmls group show` lists the members.")
-                );
+                Err(Failure::new(ErrorCode::NotFound, text).hint("`dmls group show` lists the members."))
             }
             _ => {
                 let text = format!("Several members are called {wanted}.");
                 let hint = "Give the leaf index or the fingerprint, as `dmls group show` lists them.";
-                return Err(Failure::new(ErrorCode::Usage, text).hint(hint));
+                Err(Failure::new(ErrorCode::Usage, text).hint(hint))
             }
-        };
-        self.act_on(id, Extra::default(), |group| group.remove(leaf, now_ms(), &mut rng()))
+        }
     }
 
     /// Sends a message to the head.

@@ -104,6 +104,18 @@ impl Service for Node {
                 };
                 self.on_group(group, refresh).await
             }
+            Request::GroupAdmins { group, members } => {
+                self.on_group(group, move |engine, id| engine.set_admins(id, &members)).await
+            }
+            Request::GroupRejoin { group } => {
+                let rejoin = |engine: &mut Engine, id: &GroupId| {
+                    engine.act_on(id, Extra::default(), |group| group.request_rejoin(now_ms(), &mut rng()))
+                };
+                self.on_group(group, rejoin).await
+            }
+            Request::GroupProof { group, proof } => {
+                json(&self.with_group(group, move |engine, id| engine.proof(id, &proof)).await?)
+            }
             Request::GroupDelete { group } => {
                 self.with_group(group, |engine, id| engine.delete_group(id)).await.map(|()| json!({}))
             }

@@ -91,7 +91,9 @@ fn weight(event: &EventView) -> usize {
         },
         EventView::Head { left, .. } => left.len() * 80,
         EventView::Split { away: many, .. } | EventView::RemovalPending { members: many } => many.len() * 80,
-        EventView::Merged { carried: one, deferred: other, .. }
+        EventView::Membership { added: one, removed: other, .. }
+        | EventView::MembershipUndone { added: one, removed: other, .. }
+        | EventView::Merged { carried: one, deferred: other, .. }
         | EventView::MergeMismatch { missing: one, extra: other, .. } => (one.len() + other.len()) * 80,
         EventView::Epoch { operations, .. } | EventView::BranchLost { operations, .. } => {
             operations.len() * 80

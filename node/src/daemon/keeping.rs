@@ -4,7 +4,7 @@ use dmls_core::framing::DmlsProfile;
 use dmls_core::group as core;
 
 use super::present::who;
-use crate::api::retention::{ProfileView, RetainedView, SplitView};
+use crate::api::retention::{MisuseView, ProfileView, RetainedView, SplitView};
 
 pub(super) fn profile(profile: &DmlsProfile) -> ProfileView {
     ProfileView {
@@ -38,5 +38,15 @@ pub(super) fn split(view: &core::SplitView) -> SplitView {
         number: view.number,
         away: view.sides.iter().flat_map(|side| &side.members).map(who).collect(),
         silent: view.silent.iter().map(who).collect(),
+    }
+}
+
+pub(super) fn proof(view: &core::ProofView) -> MisuseView {
+    MisuseView {
+        proof: hex::encode(view.id.0),
+        member: who(&view.member),
+        fingerprint: hex::encode(view.member.fingerprint),
+        number: view.number,
+        since_ms: view.since_ms,
     }
 }

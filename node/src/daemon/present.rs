@@ -85,9 +85,14 @@ pub(super) fn group(view: core::GroupView, around: Surroundings) -> GroupView {
         log_messages: view.log_messages,
         log_commits: view.log_commits,
         split: view.split.as_ref().map(keeping::split),
+        misused: view.proofs.iter().map(keeping::proof).collect(),
         peers: around.peers,
         reconciled_ms: around.reconciled_ms,
     }
+}
+
+fn names(members: &[Member]) -> Vec<String> {
+    members.iter().map(who).collect()
 }
 
 fn name_at(members: &[Member], leaf: LeafIndex) -> String {
@@ -159,11 +164,19 @@ pub(super) fn message(record: MessageRecord) -> MessageView {
 pub(super) fn event(event: &core::Event) -> Option<EventView> {
     let epoch = |id: &dmls_core::schedule::EpochId| hex_of(id.0.as_slice());
     Some(match event {
-        core::Event::Message { .. }
-        | core::Event::Sent { .. }
-        | core::Event::Membership { .. }
-        | core::Event::MembershipUndone { .. }
-        | core::Event::EquivocationProved { .. } => return None,
+        core::Event::Message { .. } | core::Event::Sent { .. } => return None,
+        core::Event::Membership { epoch: id, added, removed, is_final } => EventView::Membership {
+            epoch: epoch(id),
+            added: names(added),
+            removed: names(removed),
+            is_final: *is_final,
+        },
+        core::Event::MembershipUndone { epoch: id, added, removed } => {
+            EventView::MembershipUndone { epoch: epoch(id), added: names(added), removed: names(removed) }
+        }
+        core::Event::EquivocationProved { proof, member, number } => {
+            EventView::EquivocationProved { proof: hex_of(proof.0), member: who(member), number: *number }
+        }
         core::Event::Merged { epoch: id, fork, by, carried, deferred } => EventView::Merged {
             epoch: epoch(id),
             fork: epoch(fork),
@@ -174,13 +187,11 @@ pub(super) fn event(event: &core::Event) -> Option<EventView> {
         core::Event::MergeMismatch { epoch: id, by, missing, extra } => EventView::MergeMismatch {
             epoch: epoch(id),
             by: who(by),
-            missing: missing.iter().map(who).collect(),
+            missing: names(missing),
             extra: operations(extra),
         },
         core::Event::AddAbandoned { member } => EventView::AddAbandoned { member: who(member) },
-        core::Event::RemovalPending { members } => {
-            EventView::RemovalPending { members: members.iter().map(who).collect() }
-        }
+        core::Event::RemovalPending { members } => EventView::RemovalPending { members: names(members) },
         core::Event::Joined { epoch: id } => EventView::Joined { epoch: epoch(id) },
         core::Event::Epoch { epoch: id, parent, number, committer, operations: all } => EventView::Epoch {
             epoch: epoch(id),
@@ -214,8 +225,7 @@ pub(super) fn event(event: &core::Event) -> Option<EventView> {
             EventView::Equivocation { at: epoch(at), member: who(member) }
         }
         core::Event::Removed { at, by } => EventView::Removed { at: epoch(at), by: who(by) },
-        // Nobody asks for it yet.
-        core::Event::RejoinRequested { .. } => return None,
+        core::Event::RejoinRequested { member } => EventView::RejoinRequested { member: who(member) },
         core::Event::Outside { at, reason } => EventView::Outside { at: epoch(at), reason: reason.clone() },
     })
 }

@@ -53,6 +53,8 @@ impl Engine {
         let mut seq = self.next_seq;
         let mut news = Vec::new();
         let mut sent = None;
+        let equivocation = |effect: &Effect| matches!(effect, Effect::Event(Event::Equivocation { .. }));
+        let guilty = step.effects.iter().any(equivocation);
         for effect in &step.effects {
             match effect {
                 Effect::Event(Event::Sent { id: message, epoch, .. }) => {
@@ -85,7 +87,20 @@ impl Engine {
             self.parts.topics.set(&id, group.floor());
         }
         self.act(&id, effects);
+        if guilty {
+            self.prove(&id)?;
+        }
         Ok((Taken { disposition }, sent))
+    }
+
+    /// Looks for the proof that a member has named two children, so that others can be shown.
+    fn prove(&mut self, id: &GroupId) -> Result<(), StoreError> {
+        let none = Extra::default();
+        let proved = self.groups.get(id).map(|group| group.prove(&self.parts.database.step(&none)));
+        match proved.transpose()? {
+            Some(step) => self.commit(step, none).map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     fn store(&mut self, step: Step, extra: &Extra) -> Result<(Option<Disposition>, Vec<Effect>), StoreError> {
