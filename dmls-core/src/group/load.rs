@@ -147,7 +147,7 @@ impl Group {
     pub fn load(store: &dyn Store, id: &GroupId, options: &GroupOptions) -> Result<Option<Self>, LoadError> {
         let state = match store.get(&Key::group(id))? {
             None => return Ok(None),
-            Some(Value::Group(state)) => state,
+            Some(Value::Group(state)) => *state,
             Some(_) => return Err(wrong_table(Table::Groups).into()),
         };
         let history = scan(store, Table::History, id, only!(Value::History))?;

@@ -26,7 +26,7 @@ pub enum Value {
     /// An unused key package with its private keys.
     KeyPackage(KeyPackageBundle),
     /// A group's small state.
-    Group(State),
+    Group(Box<State>),
     /// An epoch's state and keys.
     Epoch(EpochRecord),
     /// An epoch's puncturable PRF.

@@ -154,7 +154,7 @@ impl<'a> Transaction<'a> {
             delete_keys(changes, group, before, &gone)?;
         }
         if before.is_none_or(|before| before.state != group.state) {
-            written(changes, Key::group(id), Value::Group(group.state.clone()));
+            written(changes, Key::group(id), Value::Group(Box::new(group.state.clone())));
         }
         Ok(())
     }

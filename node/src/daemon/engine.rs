@@ -183,6 +183,10 @@ impl Engine {
         let topics = self.groups.iter().map(|(id, group)| (id.clone(), group.floor()));
         self.parts.topics.replace(topics);
         self.parts.outbound.topics();
+        // Who was found out right before this program ended has not been proved guilty yet.
+        for id in self.groups.keys().cloned().collect::<Vec<_>>() {
+            self.prove(&id)?;
+        }
         Ok(())
     }
 

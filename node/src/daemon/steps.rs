@@ -94,7 +94,7 @@ impl Engine {
     }
 
     /// Looks for the proof that a member has named two children, so that others can be shown.
-    fn prove(&mut self, id: &GroupId) -> Result<(), StoreError> {
+    pub(super) fn prove(&mut self, id: &GroupId) -> Result<(), StoreError> {
         let none = Extra::default();
         let proved = self.groups.get(id).map(|group| group.prove(&self.parts.database.step(&none)));
         match proved.transpose()? {
