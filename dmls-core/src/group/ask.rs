@@ -137,13 +137,14 @@ impl Group {
         self.has_to_ask().then(|| self.state.asked_at.map_or(self.state.now_ms, next))
     }
 
-    /// Whether a Welcome may replace this client's state of its group: it is outside, or its branch has been merged
-    /// into the epoch that it is welcomed to.
+    /// Whether a Welcome may replace this client's state of its group: it is outside, a peer has dropped what it would
+    /// need to catch up, or its branch has been merged into the epoch that it is welcomed to.
     pub(super) fn may_be_replaced(&self, join: &DmlsJoin) -> bool {
         let head = &self.state.head;
         let path = std::iter::once(head).chain(self.history.ancestors(head).map(|(above, _)| above));
         let mut commits = path.filter_map(|id| self.keys.get(id)).map(|keys| keys.epoch.commit_id());
-        self.state.place != Place::Member || commits.any(|commit| join.merged_tips.contains(&commit.0))
+        let lost = self.state.place != Place::Member || self.state.behind.is_some();
+        lost || commits.any(|commit| join.merged_tips.contains(&commit.0))
     }
 }
 

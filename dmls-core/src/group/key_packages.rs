@@ -96,7 +96,7 @@ impl Group {
         KeyPackagePolicy {
             suite: self.suite,
             strictness: Strictness::Canonical,
-            now: Some(self.state.now_ms / 1000),
+            now: Some(self.state.clock_ms / 1000),
             last_resort: false,
         }
     }
@@ -121,11 +121,12 @@ impl Group {
     /// it is used.
     fn vouch(&self, leaf: &LeafNode) -> Result<(), IdentityError> {
         let service = self.options.authentication.service();
-        service.validate(&leaf.credential, &leaf.signature_key, self.state.now_ms / 1000).map(|_| ())
+        service.validate(&leaf.credential, &leaf.signature_key, self.state.clock_ms / 1000).map(|_| ())
     }
 
     fn is_usable(&self, key_package: &KeyPackage) -> bool {
-        in_lifetime(key_package, Some(self.state.now_ms / 1000)) && self.vouch(&key_package.leaf_node).is_ok()
+        in_lifetime(key_package, Some(self.state.clock_ms / 1000))
+            && self.vouch(&key_package.leaf_node).is_ok()
     }
 
     fn offered(&self, member: &Member) -> Option<&KeyPackage> {
@@ -247,7 +248,7 @@ impl Transaction<'_> {
         if self.group.offers.size() < limits::OFFERS {
             return Ok(());
         }
-        let now = Some(self.now() / 1000);
+        let now = Some(self.group.state.clock_ms / 1000);
         let over = self.group.offers.iter().filter(|(_, offer)| !in_lifetime(&offer.key_package, now));
         for name in over.map(|(name, _)| *name).collect::<Vec<_>>() {
             self.drop_offer(&name);

@@ -1,10 +1,12 @@
 //! The log outlives the keys: stragglers replay from it, and beyond it they are told.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use dmls_core::codec::decode;
 use dmls_core::framing::{ContentType, DmlsMessage, DmlsProfile, MlsMessageBody};
-use dmls_core::group::{Disposition, Event, Input, Key, Standing, Store, Table, Value};
+use dmls_core::group::{Disposition, Effect, Event, Input, JoinError, Key, Standing, Store, Table, Value};
 use dmls_tests::World;
 
 use super::{formed, group_id, texts};
@@ -105,6 +107,50 @@ fn beyond_the_log_a_straggler_is_told() {
     // Another peer has what the first one dropped.
     world.act(3, |group, now, rng| group.handle(Input::PeerFloor(head - 1), now, rng));
     assert_eq!(world.peers[3].group().view().expect("a view").standing, Standing::Member);
+}
+
+#[test]
+fn whoever_is_beyond_the_log_comes_back_by_a_rejoin() {
+    let mut world = away(46, 12, 6);
+    // It asks out of band: nobody can read any more what it would send.
+    let (now, mut rng) = (world.now, world.rng.clone());
+    let made = world.peers[3].client.rejoin_key_package(&group_id(), &world.options, now, &mut rng);
+    let made = made.expect("a request");
+    world.peers[3].store.apply(&made.changes).expect("memory");
+    let welcomes = Rc::new(RefCell::new(Vec::new()));
+    let caught = welcomes.clone();
+    world.ordeal.watch = Some(Box::new(move |_, _, step| {
+        let welcome = |effect: &Effect| match effect {
+            Effect::Welcome { bytes, .. } => Some(bytes.clone()),
+            _ => None,
+        };
+        caught.borrow_mut().extend(step.effects.iter().filter_map(welcome));
+    }));
+    world.act(0, |group, now, rng| group.handle(Input::KeyPackage(&made.bytes), now, rng));
+    world.run(10_000);
+    let welcome = welcomes.borrow().first().cloned().expect("a member has committed it in its turn");
+    let join = |world: &World| {
+        let peer = &world.peers[3];
+        peer.client.join(&peer.store, &welcome, &world.options, world.now, &mut world.rng.clone())
+    };
+    assert_eq!(
+        join(&world).err(),
+        Some(JoinError::AlreadyMember),
+        "control: it does not know that it has to"
+    );
+    let floor = world.peers[0].group().floor();
+    world.act(3, move |group, now, rng| group.handle(Input::PeerFloor(floor), now, rng));
+    assert_eq!(world.peers[3].group().view().expect("a view").standing, Standing::Behind(floor));
+    let step = join(&world).expect("now it may");
+    world.take_step(3, step);
+    world.heal();
+    world.run(MINUTE);
+    let view = world.peers[3].group().view().expect("a view");
+    assert_eq!((view.standing, view.members.len()), (Standing::Member, 4));
+    assert_eq!(world.peers[3].group().head(), world.peers[0].group().head());
+    world.send(3, "back");
+    world.spread();
+    assert_eq!(texts(&world, 1).last().expect("a message"), "back");
 }
 
 #[test]
