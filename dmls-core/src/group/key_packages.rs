@@ -111,10 +111,11 @@ impl Group {
             Ok(epoch) => !self.history.is_on_path(epoch, &self.state.head),
             Err(_) => true,
         };
-        self.history.epochs().flat_map(|(_, epoch)| epoch.children.values()).any(|child| {
+        let beside_head = self.history.epochs().flat_map(|(_, epoch)| epoch.children.values()).any(|child| {
             let deferred = child.summary.merge.iter().any(|merge| merge.deferred.contains(&who.credential));
             deferred || (child.summary.operations().any(added) && beside(child))
-        })
+        });
+        beside_head || self.state.merging.awaits(who)
     }
 
     /// Lifetimes and the authentication service bind who adds (DESIGN 4.4): asked when a key package comes, and when

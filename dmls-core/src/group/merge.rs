@@ -24,6 +24,8 @@ pub(super) struct Merging {
     touched: BTreeMap<EpochId, u64>,
     /// From when on what is to be merged may be; none: nothing is.
     from: Option<u64>,
+    /// The fork point of a merge that lacks KeyPackages, and since when.
+    lacking: Option<(EpochId, u64)>,
     /// Adds that merges have put off. They outlive their branches.
     deferred: Vec<Deferred>,
     /// Branch tips of which somebody has said that they are left behind.
@@ -46,6 +48,13 @@ impl Merging {
     /// Whether there is something to merge, and it has been quiet for long enough.
     pub(super) fn is_due(&self, now: u64) -> bool {
         self.from.is_some_and(|from| from <= now)
+    }
+
+    /// Whether the Add of a client has been put off.
+    pub(super) fn awaits(&self, who: &Member) -> bool {
+        let is_who =
+            |member: &Member| member.credential == who.credential && member.fingerprint == who.fingerprint;
+        self.deferred.iter().any(|deferred| !deferred.abandoned && is_who(&deferred.member))
     }
 
     /// When something has to be done about it after `now`.
@@ -164,6 +173,23 @@ impl Group {
         self.carry_sets().iter().any(|set| set.fork == *fork && set.is_open())
     }
 
+    /// Of what a losing branch did, what neither is in effect nor will be by a merge.
+    pub(super) fn not_carried(&self, operations: impl Iterator<Item = Operation>) -> Vec<Operation> {
+        let (sets, members) = (self.carry_sets(), self.roster(&self.state.head));
+        let carried = |kind: CarryKind, who: &Member| {
+            let mut all = sets.iter().flat_map(|set| &set.operations);
+            all.any(|carried| carried.kind == kind && carried.member.credential == who.credential)
+        };
+        let is_in = |who: &Member| members.iter().any(|member| member.credential == who.credential);
+        let lost = |operation: &Operation| match operation {
+            Operation::Add(who) => !is_in(who) && !carried(CarryKind::Add, who),
+            Operation::Remove(who) => is_in(who) && !carried(CarryKind::Remove, who),
+            Operation::Rejoin { from, .. } => !carried(CarryKind::Rejoin, from),
+            Operation::Update(_) | Operation::Context | Operation::PreSharedKey => true,
+        };
+        operations.filter(lost).collect()
+    }
+
     /// The members of the head whom a merge to come removes.
     pub(super) fn pending_removals(&self) -> Vec<Member> {
         let sets = self.carry_sets();
@@ -269,18 +295,41 @@ impl Transaction<'_> {
         let sets = self.group.carry_sets();
         self.note_deferred(&sets);
         let plan = self.group.next_plan(sets);
-        self.group.state.merging.from = plan.map(|plan| self.quiet_from(&plan.set.fork));
-        let history = &self.group.history;
-        self.group.state.merging.closed.retain(|tip| history.epoch(tip).is_some());
+        let from = plan.as_ref().map(|plan| self.quiet_from(&plan.set.fork).max(self.patient_until(plan)));
+        let since = self.group.state.merging.lacking.take();
+        let Group { history, state, .. } = &mut self.group;
+        state.merging.from = from;
+        let lacking = plan.filter(|plan| plan.lacks_key_packages).map(|plan| plan.set.fork);
+        state.merging.lacking = lacking.map(|fork| match since {
+            Some((at, since)) if at == fork => (fork, since),
+            _ => (fork, state.now_ms),
+        });
+        state.merging.closed.retain(|tip| history.epoch(tip).is_some());
     }
 
-    /// The merge that this client may make now.
-    pub(super) fn due_plan(&self) -> Option<Plan> {
-        if !self.group.state.merging.is_due(self.now()) {
-            return None;
+    /// Until when a merge waits for KeyPackages, before the first turn.
+    fn patient_until(&self, plan: &Plan) -> u64 {
+        if !plan.lacks_key_packages {
+            return 0;
         }
+        let since = self.group.state.merging.lacking.as_ref().filter(|(fork, _)| *fork == plan.set.fork);
+        since.map_or(self.now(), |(_, since)| *since).saturating_add(self.group.options.key_package_wait_ms)
+    }
+
+    /// The merge that is due in this client's turn.
+    pub(super) fn due_plan(&self) -> Option<Plan> {
+        if self.group.state.merging.is_due(self.now()) { self.plan() } else { None }
+    }
+
+    /// The merge that this client may make.
+    fn plan(&self) -> Option<Plan> {
         let plan = self.group.next_plan(self.group.carry_sets())?;
         self.group.mergers().contains(plan.merger).then_some(plan)
+    }
+
+    /// The same, at once: who is about to send does not wait for KeyPackages.
+    pub(super) fn urgent_plan(&self) -> Option<Plan> {
+        self.plan().filter(|plan| self.quiet_from(&plan.set.fork) <= self.now())
     }
 
     /// How many may make a merge before this client: whoever is to go comes last.

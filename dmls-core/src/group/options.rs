@@ -18,7 +18,7 @@ pub struct GroupOptions {
     pub turn_slot_ms: u64,
     /// A fork that is not decided is merged when nothing has come there for this long.
     pub settle_ms: u64,
-    /// How long a merge waits, beyond its turn, for KeyPackages.
+    /// How long a merge waits for KeyPackages before the first turn.
     pub key_package_wait_ms: u64,
     /// After how long an Add is given up whose KeyPackage never came.
     pub deferred_for_ms: u64,

@@ -4,7 +4,7 @@ use super::state::Place;
 use super::step::Event;
 use super::transaction::Transaction;
 use crate::framing::Proposal;
-use crate::history::{Blocked, HistoryEpoch, LeafSet};
+use crate::history::{Blocked, HistoryEpoch, LeafSet, Summary};
 use crate::schedule::{CommitId, EpochId};
 use crate::tree::LeafIndex;
 
@@ -167,12 +167,13 @@ impl Transaction<'_> {
         let parent = self.group.history.epoch(id).and_then(|epoch| epoch.parent.clone());
         let Some((parent, commit)) = parent.filter(|_| !reported) else { return };
         let child = self.group.history.epoch(&parent).and_then(|parent| parent.children.get(&commit));
-        let Some(summary) = child.map(|child| child.summary.clone()) else { return };
+        let Some(Summary { committer, deeds, .. }) = child.map(|child| child.summary.clone()) else { return };
         if let Some(epoch) = self.group.history.epoch_mut(id) {
             epoch.own.reported_lost = true;
         }
-        let operations = summary.deeds.into_iter().map(|deed| (summary.committer.clone(), deed.operation));
-        self.event(Event::BranchLost { tip: id.clone(), operations: operations.collect() });
+        let lost = self.group.not_carried(deeds.into_iter().map(|deed| deed.operation));
+        let operations = lost.into_iter().map(|operation| (committer.clone(), operation)).collect();
+        self.event(Event::BranchLost { tip: id.clone(), operations });
     }
 
     /// A node that knows two children of an epoch and has chosen none votes, in rank order. So does one whose branch

@@ -217,11 +217,11 @@ pub enum Event {
         /// Who had gone.
         removed: Vec<Member>,
     },
-    /// A branch lost: what its commits did is not in effect.
+    /// A branch lost: what of its commits is not in effect, and is not for a merge to carry over.
     BranchLost {
         /// The last epoch of the branch.
         tip: EpochId,
-        /// What its commits did, oldest first, with the committer.
+        /// That, in order, with the committer. Empty if nothing is lost.
         operations: Vec<(Member, Operation)>,
     },
     /// A merge commit: what it carried into its branch from others. Provisional like [`Event::Epoch`].

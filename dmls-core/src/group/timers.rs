@@ -29,7 +29,7 @@ impl Group {
         let votes = state.votes_due.values().copied();
         votes
             .chain(state.ack_due)
-            .chain(state.turn.map(|turn| self.turn_deadline(turn)))
+            .chain(state.turn.map(|turn| turn.due))
             .chain(state.update_due)
             .chain(state.merging.next_deadline(state.now_ms, options.deferred_for_ms))
             .chain(state.quarantine_due)

@@ -3,7 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Group;
 use super::authority::is_authorised;
 use super::commit::Intent;
 use super::handshake::removed_by;
@@ -25,14 +24,6 @@ struct Pending {
     urgent: bool,
     /// How many have their turn before this client.
     place: u64,
-}
-
-impl Group {
-    /// When a turn is to be looked at: when it is due, and once more for want of KeyPackages.
-    pub(super) fn turn_deadline(&self, turn: Turn) -> u64 {
-        let waits = turn.due <= self.state.now_ms;
-        if waits { turn.due.saturating_add(self.options.key_package_wait_ms) } else { turn.due }
-    }
 }
 
 impl Transaction<'_> {
@@ -86,10 +77,6 @@ impl Transaction<'_> {
     pub(super) fn take_turn(&mut self) {
         let Some(turn) = self.group.state.turn.filter(|turn| turn.due <= self.now()) else { return };
         let plan = self.due_plan();
-        let patient = turn.due.saturating_add(self.group.options.key_package_wait_ms);
-        if plan.as_ref().is_some_and(|plan| plan.lacks_key_packages) && self.now() < patient {
-            return;
-        }
         self.group.state.turn = None;
         // A merge has rejoins of its own. What nobody can commit is dropped, and with it perhaps the reason for a turn.
         let proposals = if plan.is_none() { self.rejoin_proposals() } else { Vec::new() };
@@ -118,7 +105,7 @@ impl Transaction<'_> {
         if removed.is_empty() {
             return;
         }
-        let merge = self.due_plan();
+        let merge = self.urgent_plan();
         let merged = merge.is_some()
             && self.attempt(|step| step.commit_on_head(Intent { merge, ..Intent::default() }));
         if merged {

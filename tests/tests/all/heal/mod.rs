@@ -1,8 +1,10 @@
 //! What was done on a branch that lost is done again on the one that won: nothing is lost (DESIGN 4.6).
 
 mod adversaries;
+mod bounds;
 mod crashes;
 mod debts;
+mod joiners;
 mod merges;
 
 use dmls_core::group::Event;
