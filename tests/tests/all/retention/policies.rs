@@ -118,11 +118,13 @@ fn silence(silent_after_ms: u64) -> GroupOptions {
 fn who_is_silent_for_long_is_removed_once() {
     for restart in [false, true] {
         let mut world = world(55, 5, &[], silence(2 * DAY));
-        world.ordeal.restart = restart;
         world.cut(&[0, 0, 0, 0, 1]);
         world.run(2 * DAY - HOUR);
         assert_eq!(members(&world, 0).len(), 5, "not before its time");
-        world.run(DAY);
+        world.ordeal.restart = restart;
+        world.run(5 * HOUR);
+        world.ordeal.restart = false;
+        world.run(DAY - 5 * HOUR);
         let here: BTreeSet<usize> = (0..4).collect();
         let removals = |world: &World, place: usize| {
             let removes = |operation: &Operation| matches!(operation, Operation::Remove(_));
