@@ -142,9 +142,6 @@ fn scopes() -> Vec<Scope> {
             number: 2,
             ..base()
         },
-    ];
-    let more = vec![
-        Scope { wishes: [vec![add(E), vec![]], vec![add(F), vec![Op::Remove(E)]]], ..base() },
         Scope {
             wishes: [vec![add(E)], vec![]],
             deeds: vec![vec![Op::Remove(0), Op::Remove(1)]],
@@ -152,6 +149,9 @@ fn scopes() -> Vec<Scope> {
             lying_merges: true,
             ..base()
         },
+    ];
+    let more = vec![
+        Scope { wishes: [vec![add(E), vec![]], vec![add(F), vec![Op::Remove(E)]]], ..base() },
         Scope {
             deeds: vec![add(E), vec![Op::Remove(1)]],
             lies: 1,
