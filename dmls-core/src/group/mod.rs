@@ -23,6 +23,7 @@ mod authority;
 mod bounds;
 mod client;
 mod commit;
+mod deferred;
 mod exposure;
 mod farewell;
 mod gone;

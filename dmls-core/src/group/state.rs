@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::merge::Merging;
+use super::deferred::Merging;
 use super::policy::Policies;
 use super::split::Split;
 use super::turn::Turn;
