@@ -292,18 +292,24 @@ impl Epoch {
         Ok(CreatedCommit { message, content, commit, parent, child, dmls, conf, welcome })
     }
 
-    /// Whether this member could commit these proposals, by value, as far as the proposals go. Nothing is made.
+    /// Whether this member could commit these proposals, by value, and those that it has been sent, as far as the
+    /// proposals go. Nothing is made.
     ///
     /// # Errors
     /// [`CommitError`]: which rule the commit would break.
-    pub fn may_commit(&self, proposals: &[Proposal], policy: &dyn CommitPolicy) -> Result<(), CommitError> {
+    pub fn may_commit(
+        &self,
+        proposals: &[Proposal],
+        references: &[ProposalRef],
+        policy: &dyn CommitPolicy,
+    ) -> Result<(), CommitError> {
         let public = self.public();
         let committer = Committer::Member(self.own_leaf());
-        let meta = DmlsMeta { conf: Some(Bytes::default()), ..DmlsMeta::default() };
-        let meta = public.is_dmls().then_some(Proposal::DmlsMeta(meta));
-        let sender = Sender::Member(self.own_leaf());
-        let by_value = |proposal| SentProposal { sender, proposal, reference: None };
-        let sent: Vec<SentProposal> = proposals.iter().cloned().chain(meta).map(by_value).collect();
+        let mut request = CommitRequest::new(&super::NoPsks, policy);
+        request.proposals = proposals.to_vec();
+        request.references = references.to_vec();
+        request.meta = public.is_dmls().then(DmlsMeta::default);
+        let sent = self.collect(&request)?;
         let list = public.check_list(committer, &sent, Purpose::Ordinary)?;
         policy.authorise(public, committer, &sent).map_err(CommitError::Denied)?;
         public.apply(&list, policy, Side::Making).map(|_| ())

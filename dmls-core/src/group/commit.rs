@@ -79,12 +79,12 @@ impl Transaction<'_> {
         let meta = self.meta(&head).map_err(ActionError::Speak)?;
         let keys = self.keys_of(&head)?;
         let Intent { mut proposals, merge } = intent;
-        proposals.extend(merge.iter().flat_map(|plan| plan.proposals.clone()));
+        proposals.extend(merge.iter().flat_map(Plan::proposals));
         let waiting = self.committable(&keys, &proposals);
         let (created, init) = match self.create(&head, &keys, &meta, &proposals, &waiting, merge.as_ref()) {
-            // Somebody's Update does not fit the tree: that must not hold up the others.
+            // Somebody's Update does not fit the tree: it must not hold up the others.
             Err(_) if !waiting.updated.is_empty() => {
-                let waiting = self.without_updates(&keys, waiting);
+                let waiting = self.group.without_unfit_updates(&keys, &proposals, &waiting);
                 self.create(&head, &keys, &meta, &proposals, &waiting, merge.as_ref())?
             }
             created => created?,
@@ -191,17 +191,6 @@ impl Transaction<'_> {
             }
         }
         waiting
-    }
-
-    fn without_updates(&self, keys: &Keys, waiting: Waiting) -> Waiting {
-        let is_update = |reference: &ProposalRef| {
-            matches!(
-                keys.epoch.proposals().get(reference).map(|sent| &sent.proposal),
-                Some(Proposal::Update(_))
-            )
-        };
-        let references = waiting.references.into_iter().filter(|reference| !is_update(reference)).collect();
-        Waiting { references, removed: waiting.removed, updated: BTreeSet::new() }
     }
 
     /// Stores a Welcome for everybody who was added, until each has it.

@@ -20,42 +20,54 @@ pub(super) struct Plan {
     set: CarrySet,
     /// Who makes it: what it would do to itself others have to do.
     merger: LeafIndex,
-    pub(super) proposals: Vec<Proposal>,
+    pub(super) removes: Vec<Proposal>,
+    pub(super) newcomers: Vec<Newcomer>,
     deferred: BTreeSet<Credential>,
-    /// Whether a KeyPackage is missing that no merge has done without.
-    pub(super) lacks_key_packages: bool,
+}
+
+/// A client that a merge takes in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Newcomer {
+    /// Who it is, as the losing branch has it.
+    pub(super) member: Member,
+    /// An Add, and before it a Remove if it is in the head already.
+    pub(super) proposals: Vec<Proposal>,
 }
 
 impl Plan {
-    /// Whether it adds anybody.
-    pub(super) fn has_adds(&self) -> bool {
-        self.proposals.iter().any(|proposal| matches!(proposal, Proposal::Add(_)))
+    /// What it commits by value.
+    pub(super) fn proposals(&self) -> Vec<Proposal> {
+        let newcomers = self.newcomers.iter().flat_map(|newcomer| &newcomer.proposals);
+        self.removes.iter().chain(newcomers).cloned().collect()
     }
 
-    /// The same with every Add put off.
-    pub(super) fn without_adds(&self) -> Self {
-        let mut plan = Self { proposals: Vec::new(), ..self.clone() };
-        for carried in self.set.left_to(self.merger) {
-            plan.put_off_or_remove(carried);
-        }
-        plan
+    /// Whether a KeyPackage is missing that no merge has done without.
+    fn lacks_key_packages(&self) -> bool {
+        self.deferred.iter().any(|client| !self.set.deferred.contains(client))
     }
 
-    fn put_off_or_remove(&mut self, carried: &Carried) {
-        match (carried.kind, carried.onto) {
-            (CarryKind::Remove, Some(removed)) => self.proposals.push(Proposal::Remove(Remove { removed })),
-            (CarryKind::Remove, None) => {}
-            (CarryKind::Add | CarryKind::Rejoin, _) => {
-                self.deferred.insert(carried.member.credential.clone());
-            }
-        }
+    /// Whether it would change anything: else it would be committed again and again.
+    fn does_something(&self) -> bool {
+        self.lacks_key_packages() || !self.removes.is_empty() || !self.newcomers.is_empty()
+    }
+
+    /// The same with every Add put off; none if that does nothing new.
+    pub(super) fn without_adds(&self) -> Option<Self> {
+        if self.newcomers.is_empty() { None } else { self.clone().with_only(Vec::new()) }
+    }
+
+    /// The same with all but these put off; none if that does nothing new.
+    pub(super) fn with_only(mut self, newcomers: Vec<Newcomer>) -> Option<Self> {
+        let left = std::mem::take(&mut self.newcomers).into_iter();
+        let left = left.filter(|newcomer| !newcomers.contains(newcomer));
+        self.deferred.extend(left.map(|newcomer| newcomer.member.credential));
+        self.newcomers = newcomers;
+        self.does_something().then_some(self)
     }
 
     /// Who comes into the head by it.
     pub(super) fn newcomers(&self) -> impl Iterator<Item = &Member> {
-        let comes = |carried: &&Carried| carried.kind != CarryKind::Remove;
-        let comes = self.set.operations.iter().filter(comes).map(|carried| &carried.member);
-        comes.filter(|member| !self.deferred.contains(&member.credential))
+        self.newcomers.iter().map(|newcomer| &newcomer.member)
     }
 
     /// The tips that it merges.
@@ -150,35 +162,31 @@ impl Group {
     /// What the merge of a set would do now; none if that is nothing.
     fn plan_of(&self, set: CarrySet) -> Option<Plan> {
         let merger = self.keys.get(&self.state.head)?.epoch.own_leaf();
-        let mut plan = Plan {
-            proposals: Vec::new(),
-            deferred: BTreeSet::new(),
-            lacks_key_packages: false,
-            merger,
-            set: CarrySet { operations: Vec::new(), ..set.clone() },
-        };
-        for carried in set.left_to(merger) {
+        let (removes, newcomers) = (Vec::new(), Vec::new());
+        let mut plan = Plan { set, merger, removes, newcomers, deferred: BTreeSet::new() };
+        for carried in plan.set.left_to(merger) {
             let client = &carried.member.credential;
+            let remove = carried.onto.map(|removed| Proposal::Remove(Remove { removed }));
             let key_package = match carried.kind {
-                CarryKind::Remove => None,
+                CarryKind::Remove => {
+                    plan.removes.extend(remove);
+                    continue;
+                }
                 CarryKind::Add | CarryKind::Rejoin if self.is_abandoned(client) => None,
                 CarryKind::Add => self.fresh_key_package(&carried.member),
                 CarryKind::Rejoin => {
                     carried.onto.and_then(|leaf| self.rejoin_key_package(&carried.member, leaf))
                 }
             };
-            match key_package {
-                Some(key_package) => {
-                    let leaves = carried.onto.map(|removed| Proposal::Remove(Remove { removed }));
-                    plan.proposals.extend(leaves);
-                    plan.proposals.push(Proposal::Add(Add { key_package: Box::new(key_package) }));
-                }
-                None => plan.put_off_or_remove(carried),
-            }
-            plan.lacks_key_packages |= plan.deferred.contains(client) && !set.is_deferred(carried);
+            let Some(key_package) = key_package else {
+                plan.deferred.insert(client.clone());
+                continue;
+            };
+            let add = Proposal::Add(Add { key_package: Box::new(key_package) });
+            let proposals = remove.into_iter().chain([add]).collect();
+            plan.newcomers.push(Newcomer { member: carried.member.clone(), proposals });
         }
-        plan.set = set;
-        (plan.lacks_key_packages || !plan.proposals.is_empty()).then_some(plan)
+        plan.does_something().then_some(plan)
     }
 
     /// The oldest merge that there is to do.
@@ -222,7 +230,7 @@ impl Transaction<'_> {
         let since = self.group.state.merging.lacking.take();
         let Group { history, state, .. } = &mut self.group;
         state.merging.from = from;
-        let lacking = plan.filter(|plan| plan.lacks_key_packages).map(|plan| plan.set.fork);
+        let lacking = plan.filter(|plan| plan.lacks_key_packages()).map(|plan| plan.set.fork);
         state.merging.lacking = lacking.map(|fork| match since {
             Some((at, since)) if at == fork => (fork, since),
             _ => (fork, state.now_ms),
@@ -232,7 +240,7 @@ impl Transaction<'_> {
 
     /// Until when a merge waits for KeyPackages, before the first turn.
     fn patient_until(&self, plan: &Plan) -> u64 {
-        if !plan.lacks_key_packages {
+        if !plan.lacks_key_packages() {
             return 0;
         }
         let since = self.group.state.merging.lacking.as_ref().filter(|(fork, _)| *fork == plan.set.fork);

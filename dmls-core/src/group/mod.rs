@@ -26,6 +26,7 @@ mod commit;
 mod deferred;
 mod exposure;
 mod farewell;
+mod fit;
 mod gone;
 mod handshake;
 mod heal;

@@ -83,9 +83,9 @@ impl Transaction<'_> {
                 Proposal::Add(Add { key_package: Box::new(new) }),
             ];
             let with: Vec<Proposal> = proposals.iter().chain(&rejoin).cloned().collect();
-            if keys.epoch.may_commit(&with, &Authority).is_ok() {
+            if keys.epoch.may_commit(&with, &[], &Authority).is_ok() {
                 proposals = with;
-            } else if keys.epoch.may_commit(&rejoin, &Authority).is_err()
+            } else if keys.epoch.may_commit(&rejoin, &[], &Authority).is_err()
                 && let Ok(name) = client_name(&who.credential, &who.fingerprint)
             {
                 self.drop_offer(&name);

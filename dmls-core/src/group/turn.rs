@@ -83,17 +83,17 @@ impl Transaction<'_> {
         if plan.is_none() && self.pending().is_none() {
             return;
         }
-        let without_adds = plan.as_ref().filter(|plan| plan.has_adds()).map(|plan| plan.without_adds());
-        let mut done = self.attempt(|step| step.commit_on_head(Intent { merge: plan, proposals }));
-        // A KeyPackage may not fit the tree: it must not hold up the rest.
-        if let Some(merge) = without_adds.filter(|_| !done) {
-            done =
-                self.attempt(|step| step.commit_on_head(Intent { merge: Some(merge), ..Intent::default() }));
-        }
+        let done = match plan {
+            Some(plan) => self.commit_merge(plan),
+            // An Update that fits no tree is no reason to commit.
+            None if !turn.urgent && !self.can_pay() => false,
+            None => self.attempt(|step| step.commit_on_head(Intent { proposals, ..Intent::default() })),
+        };
         if !done {
             // Somebody else's turn comes; this one's again when all had theirs.
             let slots = self.group.keys.get(&self.group.state.head).map_or(1, |k| k.epoch.tree().width());
-            let wait = self.group.options.turn_slot_ms.max(1).saturating_mul(u64::from(slots) + 1);
+            let round = self.group.options.turn_slot_ms.max(1).saturating_mul(u64::from(slots) + 1);
+            let wait = if turn.urgent { round } else { round.max(self.group.options.merge_max_wait_ms) };
             let due = self.now().saturating_add(wait);
             self.group.state.turn = Some(Turn { due, ..turn });
         }
@@ -106,9 +106,7 @@ impl Transaction<'_> {
             return;
         }
         let merge = self.urgent_plan();
-        let merged = merge.is_some()
-            && self.attempt(|step| step.commit_on_head(Intent { merge, ..Intent::default() }));
-        if merged {
+        if merge.is_some_and(|merge| self.commit_merge(merge)) {
             self.follow_evidence();
         }
         let members = self.group.pending_removals();

@@ -4,6 +4,7 @@ mod adversaries;
 mod bounds;
 mod crashes;
 mod debts;
+mod endless;
 mod joiners;
 mod merges;
 
