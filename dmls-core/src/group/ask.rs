@@ -151,7 +151,7 @@ impl Group {
 impl Transaction<'_> {
     /// Somebody has left the branch of `epoch` for another one. If that one is known here, the fork choice says more.
     pub(super) fn branch_closed(&mut self, epoch: &EpochId, winner: &CommitId) {
-        self.group.state.merging.closed.insert(epoch.clone());
+        self.group.state.merging.note_closed(epoch, winner, false);
         let is_known = self.group.history.epochs().any(|(_, epoch)| epoch.children.contains_key(winner));
         if !is_known {
             self.group.state.ask_in = Some(epoch.clone());

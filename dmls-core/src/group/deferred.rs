@@ -24,8 +24,10 @@ pub(super) struct Merging {
     pub(super) lacking: Option<(EpochId, u64)>,
     /// Adds that merges have put off. They outlive their branches.
     deferred: Vec<Deferred>,
-    /// Branch tips of which somebody has said that they are left behind.
-    pub(super) closed: BTreeSet<EpochId>,
+    /// Branch tips of which somebody has said that they are left behind, and for which commits.
+    pub(super) closed: BTreeMap<EpochId, BTreeSet<CommitId>>,
+    /// When to say so of the others.
+    pub(super) farewells: BTreeMap<EpochId, u64>,
 }
 
 /// An Add that a merge has put off for want of a KeyPackage.
@@ -41,6 +43,20 @@ struct Deferred {
 }
 
 impl Merging {
+    /// Notes that somebody has said on `tip` that `winner` has won: nobody has to say so again. Of what others say no
+    /// more is remembered than there can be winners; what this client has said it always remembers.
+    pub(super) fn note_closed(&mut self, tip: &EpochId, winner: &CommitId, own: bool) {
+        let winners = self.closed.entry(tip.clone()).or_default();
+        if own || winners.len() < limits::CHILDREN {
+            winners.insert(winner.clone());
+        }
+    }
+
+    /// Whether that has been said.
+    pub(super) fn is_closed(&self, tip: &EpochId, winner: &CommitId) -> bool {
+        self.closed.get(tip).is_some_and(|winners| winners.contains(winner))
+    }
+
     /// Whether there is something to merge, and it has been quiet for long enough.
     pub(super) fn is_due(&self, now: u64) -> bool {
         self.from.is_some_and(|from| from <= now)
@@ -57,7 +73,8 @@ impl Merging {
     pub(super) fn next_deadline(&self, now: u64, deferred_for: u64) -> Option<u64> {
         let expiring = self.deferred.iter().filter(|deferred| !deferred.abandoned);
         let expiring = expiring.map(|deferred| deferred.since.saturating_add(deferred_for));
-        self.from.filter(|from| *from > now).into_iter().chain(expiring).min()
+        let farewells = self.farewells.values().copied();
+        self.from.filter(|from| *from > now).into_iter().chain(expiring).chain(farewells).min()
     }
 }
 

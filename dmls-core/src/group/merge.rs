@@ -235,7 +235,7 @@ impl Transaction<'_> {
             Some((at, since)) if at == fork => (fork, since),
             _ => (fork, state.now_ms),
         });
-        state.merging.closed.retain(|tip| history.epoch(tip).is_some());
+        state.merging.closed.retain(|tip, _| history.epoch(tip).is_some());
     }
 
     /// Until when a merge waits for KeyPackages, before the first turn.

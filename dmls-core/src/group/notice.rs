@@ -30,7 +30,6 @@ impl Transaction<'_> {
         match notice {
             DmlsNotice::Proof(proof) => self.take_proof(&proof),
             DmlsNotice::Closed { winner } => {
-                self.group.state.merging.closed.insert(epoch.clone());
                 self.branch_closed(epoch, &CommitId(winner));
             }
             DmlsNotice::KeyPackage(message) => {

@@ -41,6 +41,7 @@ impl Transaction<'_> {
         self.schedule_votes();
         self.schedule_ack();
         self.schedule_merge();
+        self.schedule_farewells();
         self.schedule_update();
         self.schedule_turn();
     }
@@ -56,8 +57,7 @@ impl Transaction<'_> {
             self.group.state.ack_due = None;
             self.group.state.turn = None;
             self.group.state.update_due = None;
-            self.event(Event::Head { from: from.clone(), to: to.clone(), number, left });
-            self.announce_closed(&from, &to);
+            self.event(Event::Head { from, to, number, left });
         }
         let place = match head.outside {
             None => Place::Member,

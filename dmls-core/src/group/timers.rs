@@ -59,6 +59,7 @@ impl Transaction<'_> {
         }
         self.schedule_turn();
         self.take_turn();
+        self.say_farewells();
         self.expire_deferred();
         self.run_policies();
         self.ask_again_to_leave();
