@@ -105,6 +105,7 @@ impl Transaction<'_> {
                     self.report_split(&at, &towards);
                 }
                 let gone = self.group.history.subtree(&loser);
+                self.report_deleted(&gone);
                 let removed = self.group.history.remove_branch(&loser).is_ok();
                 self.forget(gone);
                 return removed;

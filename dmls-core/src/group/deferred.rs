@@ -107,13 +107,16 @@ impl Group {
 }
 
 impl Transaction<'_> {
-    /// Remembers whose Add has been put off, and forgets who is in, or was put off by a merge that is not in effect.
+    /// Remembers whose Add has been put off, and forgets who is in, was removed since, or was put off by a
+    /// merge that is not in effect.
     pub(super) fn note_deferred(&mut self, sets: &[CarrySet]) {
         if sets.is_empty() && self.group.state.merging.deferred.is_empty() {
             return;
         }
         let now = self.now();
         let members = self.group.roster(&self.group.state.head);
+        // Also whom one step has seen come and go.
+        let removed = self.newly_removed();
         let Group { history, state, .. } = &mut self.group;
         let deferred = &mut state.merging.deferred;
         let put_off = |set: &CarrySet, client: &Credential| set.deferred.contains(client);
@@ -121,7 +124,7 @@ impl Transaction<'_> {
             let client = &entry.member.credential;
             let is_in = members.iter().any(|member| member.credential == *client);
             let open = sets.iter().any(|set| set.fork == entry.fork && put_off(set, client));
-            !is_in && (open || !history.knows_all(&entry.tips))
+            !is_in && !removed.contains(client) && (open || !history.knows_all(&entry.tips))
         });
         for set in sets {
             for carried in set.operations.iter().filter(|carried| set.is_deferred(carried)) {

@@ -118,7 +118,7 @@ impl Group {
     }
 
     /// For each fork point above the head, oldest first, what of its losing branches the head shall have.
-    fn carry_sets(&self) -> Vec<CarrySet> {
+    pub(super) fn carry_sets(&self) -> Vec<CarrySet> {
         let head = &self.state.head;
         let forks = self.history.losing_forks(head);
         if forks.is_empty() || self.state.place != Place::Member {
@@ -129,9 +129,15 @@ impl Group {
         forks.iter().map(|fork| self.history.carry(fork, &onto, None)).collect()
     }
 
-    /// Whether something of the branches that lost at a fork point is neither in the head nor put off.
+    /// Whether something of the branches that lost at a fork point is neither in the head nor put off, and somebody can
+    /// do it: the removal of the only admin, at its own wish, no other may commit, unless it asks again.
     pub(super) fn is_open(&self, fork: &EpochId) -> bool {
-        self.carry_sets().iter().any(|set| set.fork == *fork && set.is_open())
+        let mergers = self.mergers();
+        let is_for_somebody = |carried: &Carried| mergers.iter().any(|leaf| carried.onto != Some(leaf));
+        let is_open = |set: &CarrySet| {
+            set.operations.iter().any(|carried| !set.is_deferred(carried) && is_for_somebody(carried))
+        };
+        self.carry_sets().iter().any(|set| set.fork == *fork && is_open(set))
     }
 
     /// Of what a losing branch did, what neither is in effect nor will be by a merge.

@@ -21,6 +21,7 @@ mod admins;
 mod ask;
 mod authority;
 mod bounds;
+mod ceased;
 mod client;
 mod commit;
 mod deferred;

@@ -49,6 +49,9 @@ impl Transaction<'_> {
         let next = way.get(1).map(|(id, _)| id.clone()).or((way.len() == 1).then_some(head));
         let Some(next) = next.filter(|next| next != self.group.history.anchor()) else { return false };
         let gone: Vec<EpochId> = self.group.history.epochs().map(|(id, _)| id.clone()).collect();
+        let kept = self.group.history.subtree(&next);
+        let lost: Vec<EpochId> = gone.iter().filter(|id| !kept.contains(id)).cloned().collect();
+        self.report_deleted(&lost);
         self.pass_anchor(&next);
         if self.group.history.move_anchor(&next).is_err() {
             return false;

@@ -27,6 +27,7 @@ impl Transaction<'_> {
         self.follow_evidence();
         self.report_membership();
         self.retain();
+        self.report_ceased();
     }
 
     pub(super) fn follow_evidence(&mut self) {
@@ -162,7 +163,7 @@ impl Transaction<'_> {
         }
     }
 
-    fn report_lost_epoch(&mut self, id: &EpochId) {
+    pub(super) fn report_lost_epoch(&mut self, id: &EpochId) {
         let reported = self.group.history.epoch(id).is_none_or(|epoch| epoch.own.reported_lost);
         let parent = self.group.history.epoch(id).and_then(|epoch| epoch.parent.clone());
         let Some((parent, commit)) = parent.filter(|_| !reported) else { return };

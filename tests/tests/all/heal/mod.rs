@@ -7,6 +7,7 @@ mod debts;
 mod endless;
 mod joiners;
 mod merges;
+mod told;
 
 use dmls_core::group::Event;
 use dmls_core::history::{Member, Operation};
