@@ -60,12 +60,34 @@ pub struct Said {
     pub roster: Vec<[u8; 32]>,
 }
 
+/// What somebody did to the group, successfully as far as it could tell.
+#[derive(Clone)]
+pub struct Intent {
+    /// Who.
+    pub by: usize,
+    /// What.
+    pub what: What,
+}
+
+/// What it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// It added this client.
+    Add(usize),
+    /// It removed this client.
+    Remove(usize),
+    /// It asked to be removed.
+    Leave,
+}
+
 /// What a schedule has shown.
 pub struct Verdict {
     /// The most forks that one client has seen.
     pub forks: usize,
     /// How many clients are not in the head, by reason.
     pub left_out: BTreeMap<String, usize>,
+    /// How many adds and removes were found in effect.
+    pub in_effect: usize,
 }
 
 /// Judges a world that has healed. Clients below `founders` were in the first epoch; the others were invited or not.
@@ -76,21 +98,24 @@ pub struct Judge<'a> {
     pub founders: usize,
     /// What was said.
     pub said: &'a [Said],
+    /// What was done.
+    pub intents: &'a [Intent],
     /// What a failure is called by.
     pub name: &'a str,
 }
 
 impl Judge<'_> {
-    /// One head for all in its roster, every message with everybody who could read it, once; who is left out, and
-    /// why.
+    /// One head for all in its roster, every message with everybody who could read it, once, and every add and remove
+    /// of a member who is still there in effect; who is left out, and why.
     pub fn judge(&self) -> Verdict {
-        let left_out = self.heads();
+        let (best, left_out) = self.heads();
+        let in_effect = self.intents(&best);
         self.messages();
         let forks = self.world.peers.iter().map(|peer| {
             let forks = peer.events.iter().filter(|event| matches!(event, Event::Forked { .. }));
             forks.count()
         });
-        Verdict { forks: forks.max().unwrap_or(0), left_out }
+        Verdict { forks: forks.max().unwrap_or(0), left_out, in_effect }
     }
 
     /// The ancestors of a member's head.
@@ -103,7 +128,7 @@ impl Judge<'_> {
     }
 
     /// One head for all in its roster; whoever is left out, and why.
-    fn heads(&self) -> BTreeMap<String, usize> {
+    fn heads(&self) -> (Print, BTreeMap<String, usize>) {
         let (name, peers) = (self.name, &self.world.peers);
         let inside =
             |place: usize| peers[place].group.as_ref().is_some_and(|group| *group.place() == Place::Member);
@@ -143,15 +168,48 @@ impl Judge<'_> {
                     "removed by the winning branch"
                 }
                 (Place::Outside { .. }, _) => "the winning branch is unusable for it",
-                _ if !founder => "it joined a losing branch",
                 (Place::Member, _) if listed => {
                     panic!("{name}: member {place} of the roster has another head\n{}", draw(self.world))
                 }
+                _ if !founder => "it joined a losing branch, and its Add is void",
                 (Place::Member, _) => "not in the roster, and it does not know yet",
             };
             *left_out.entry(why.to_string()).or_default() += 1;
         }
-        left_out
+        (best.clone(), left_out)
+    }
+
+    /// Adds and removes are in effect, unless a rule voids them: whose author was removed has no say, and whom anybody
+    /// removed is not added. How many there were to judge.
+    fn intents(&self, best: &Print) -> usize {
+        let name = self.name;
+        let is_in = |place: usize| best.members.contains(&self.world.peers[place].client.fingerprint());
+        let distinct: BTreeSet<&[u8; 32]> = best.members.iter().collect();
+        assert_eq!(distinct.len(), best.members.len(), "{name}: a client is there twice");
+        let gone = |place: usize| {
+            self.intents.iter().any(|intent| match intent.what {
+                What::Remove(other) => other == place,
+                What::Leave => intent.by == place,
+                What::Add(_) => false,
+            })
+        };
+        let mut judged = 0;
+        // Invited clients may have been added on two sides, as two members: what was done to one, and what it did, need
+        // not bind the other.
+        for Intent { by, what } in self.intents.iter().filter(|i| i.by < self.founders && is_in(i.by)) {
+            match *what {
+                What::Add(other) if !gone(other) => {
+                    assert!(is_in(other), "{name}: {by} added {other}, who is not in\n{}", draw(self.world));
+                    judged += 1;
+                }
+                What::Remove(other) if other < self.founders => {
+                    assert!(!is_in(other), "{name}: {by} removed {other}, who is in\n{}", draw(self.world));
+                    judged += 1;
+                }
+                _ => {}
+            }
+        }
+        judged
     }
 
     /// Every message has come to everybody who could read it, once, whichever branch it was on.

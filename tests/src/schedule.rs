@@ -5,7 +5,7 @@ use dmls_core::group::{Group, Step};
 use rand_chacha::ChaCha20Rng;
 
 use crate::World;
-use crate::oracle::{Judge, Said, Verdict};
+use crate::oracle::{Intent, Judge, Said, Verdict, What};
 
 /// Where the decisions of a schedule come from.
 #[derive(Clone)]
@@ -24,6 +24,7 @@ pub struct Schedule {
     /// Clients of the first epoch; the others may be invited.
     founders: usize,
     said: Vec<Said>,
+    intents: Vec<Intent>,
     decisions: Decisions,
 }
 
@@ -31,6 +32,9 @@ pub struct Schedule {
 const HEALING: u64 = 180_000;
 /// After which time nothing may be left to do, in milliseconds.
 const RESTING: u64 = 20 * 60_000;
+
+/// After which nothing happens any more by itself, for so long.
+const SILENCE: u64 = 300_000;
 
 impl Schedule {
     /// A group of some size with two clients outside, all chosen by the seed, as is what happens.
@@ -51,7 +55,7 @@ impl Schedule {
         let others: Vec<usize> = (1..founders).collect();
         world.invite(0, &others);
         world.run(60_000);
-        Self { world, founders, said: Vec::new(), decisions: Decisions::Random }
+        Self { world, founders, said: Vec::new(), intents: Vec::new(), decisions: Decisions::Random }
     }
 
     /// From here on bytes decide.
@@ -98,7 +102,9 @@ impl Schedule {
             8 => self.invite(),
             9 => {
                 let by = self.somebody();
-                self.attempt(by, false, |group, now, rng| group.leave(now, rng).ok());
+                if self.attempt(by, false, |group, now, rng| group.leave(now, rng).ok()) {
+                    self.intents.push(Intent { by, what: What::Leave });
+                }
             }
             10 => {
                 let by = self.somebody();
@@ -140,18 +146,22 @@ impl Schedule {
         let crash = self.below(4) == 0;
         let peers = &self.world.peers;
         let leaf = peers[by].leaf_of(&peers[other].client).filter(|_| remove);
-        self.attempt(by, crash, |group, now, rng| match leaf {
+        let done = self.attempt(by, crash, |group, now, rng| match leaf {
             Some(leaf) => group.remove(leaf, now, rng).ok(),
             None => group.refresh(now, rng).ok(),
         });
+        if done && leaf.is_some() {
+            self.intents.push(Intent { by, what: What::Remove(other) });
+        }
     }
 
     fn send(&mut self) {
         let by = self.somebody();
         let payload = format!("{} of {by}", self.said.len()).into_bytes();
-        let view = self.world.peers[by].group().view().expect("a head");
-        let roster = view.members.iter().map(|member| member.fingerprint).collect();
         if self.attempt(by, false, |group, now, rng| group.send(&payload, now, rng).ok()) {
+            // Sending may have merged first: the message is in the head as it is now.
+            let view = self.world.peers[by].group().view().expect("a head");
+            let roster = view.members.iter().map(|member| member.fingerprint).collect();
             self.said.push(Said { payload, by, roster });
         }
     }
@@ -164,8 +174,10 @@ impl Schedule {
         };
         let key_package = self.world.key_package(other);
         let peers = &self.world.peers;
-        if peers[by].leaf_of(&peers[other].client).is_none() {
-            self.attempt(by, false, |group, now, rng| group.invite(&[key_package], now, rng).ok());
+        if peers[by].leaf_of(&peers[other].client).is_none()
+            && self.attempt(by, false, |group, now, rng| group.invite(&[key_package], now, rng).ok())
+        {
+            self.intents.push(Intent { by, what: What::Add(other) });
         }
     }
 
@@ -182,7 +194,15 @@ impl Schedule {
     pub fn heal_and_judge(&mut self, name: &str) -> Verdict {
         self.world.heal();
         self.world.run(HEALING);
-        Judge { world: &self.world, founders: self.founders, said: &self.said, name }.judge()
+        let heads = self.heads();
+        self.world.run(SILENCE);
+        assert_eq!(heads, self.heads(), "{name}: the group has healed and goes on committing");
+        let Self { world, founders, said, intents, .. } = self;
+        Judge { world, founders: *founders, said, intents, name }.judge()
+    }
+
+    fn heads(&self) -> Vec<Option<dmls_core::schedule::EpochId>> {
+        self.world.peers.iter().map(|peer| peer.group.as_ref().map(|group| group.head().clone())).collect()
     }
 
     /// Long after: nothing waits, nobody has anything to say, a restart changes nothing, and all still agree.

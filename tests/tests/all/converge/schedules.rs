@@ -24,18 +24,21 @@ fn random_schedules_end_on_one_head() {
     let count = schedules(400);
     println!("seeds {first}..{}", first + count);
     let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
-    let (mut forked, mut failed) = (0, Vec::new());
+    let (mut forked, mut in_effect, mut failed) = (0, 0, Vec::new());
     for seed in first..first + count {
         let Ok((verdict, _)) = std::panic::catch_unwind(|| run(seed)) else {
             failed.push(seed);
             continue;
         };
         forked += usize::from(verdict.forks > 0);
+        in_effect += verdict.in_effect;
         for (why, n) in verdict.left_out {
             *left_out.entry(why).or_default() += n;
         }
     }
-    println!("{count} schedules, {forked} with forks; members left out: {left_out:?}");
+    println!(
+        "{count} schedules, {forked} with forks; {in_effect} adds and removes in effect; members left out: {left_out:?}"
+    );
     assert!(failed.is_empty(), "failing seeds: {failed:?}");
     assert!(forked * 3 > usize::try_from(count).expect("a count"), "too few schedules have forks: {forked}");
 }
