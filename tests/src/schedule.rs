@@ -197,6 +197,10 @@ impl Schedule {
         let heads = self.heads();
         self.world.run(SILENCE);
         assert_eq!(heads, self.heads(), "{name}: the group has healed and goes on committing");
+        self.judge(name)
+    }
+
+    fn judge(&self, name: &str) -> Verdict {
         let Self { world, founders, said, intents, .. } = self;
         Judge { world, founders: *founders, said, intents, name }.judge()
     }
@@ -223,6 +227,6 @@ impl Schedule {
             assert!(state(&self.world) == Some(before), "{name}: a restart changes member {place}");
         }
         assert_eq!(self.world.sent(), sent, "{name}: a restart has published something");
-        Judge { world: &self.world, founders: self.founders, said: &self.said, name }.judge();
+        self.judge(name);
     }
 }

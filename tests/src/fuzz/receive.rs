@@ -217,7 +217,7 @@ impl Play<'_, '_> {
         world.run(15 * 60_000);
         let peers = &world.peers[1..MEMBERS];
         if peers.iter().any(|peer| *peer.group().place() == Place::Member) {
-            Judge { world, founders: MEMBERS, said: &said, name: "input" }.judge();
+            Judge { world, founders: MEMBERS, said: &said, intents: &[], name: "input" }.judge();
         }
         for place in 1..MEMBERS {
             let waiting = world.peers[place].group().view().map_or(0, |view| view.waiting);
