@@ -72,7 +72,7 @@ fn the_convergence_statement_fails_where_it_is_untrue() {
     let said =
         |world: &World| Said { payload: b"said".to_vec(), by: 0, roster: fingerprint(world, 0).members };
     let judge = |world: &World, said: &[Said]| {
-        Judge { world, founders: 4, said, name: "control" }.judge();
+        Judge { world, founders: 4, said, intents: &[], name: "control" }.judge();
     };
     let message = said(&world);
     assert!(!fails(|| judge(&world, &[])), "a group at rest");
