@@ -29,7 +29,7 @@ pub struct Schedule {
 }
 
 /// For how long healing may take, in milliseconds.
-const HEALING: u64 = 180_000;
+const HEALING: u64 = 1_500_000;
 /// After which time nothing may be left to do, in milliseconds.
 const RESTING: u64 = 20 * 60_000;
 
