@@ -37,7 +37,9 @@ impl Transaction<'_> {
         let public = keys.epoch.public();
         let authorised = keys.epoch.proposals().values().filter(|sent| is_authorised(public, sent));
         let leaving = removed_by(authorised.map(|sent| &sent.proposal));
-        if epoch.own.named.is_some() || leaving.contains(&own) || self.group.state.place != Place::Member {
+        // Whoever leaves leaves the committing to others, unless all others leave too.
+        let leaves = leaving.contains(&own) && epoch.electors.iter().any(|leaf| !leaving.contains(&leaf));
+        if epoch.own.named.is_some() || leaves || self.group.state.place != Place::Member {
             return None;
         }
         if leaving.iter().any(|leaf| keys.epoch.leaf(*leaf).is_some()) {

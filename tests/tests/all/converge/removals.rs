@@ -1,6 +1,6 @@
 //! Removals and leaving, on winning and on losing branches.
 
-use dmls_core::group::{Disposition, Event, Standing, Unreadable};
+use dmls_core::group::{Disposition, Event, Place, Standing, Unreadable};
 use dmls_core::history::Operation;
 use dmls_tests::World;
 
@@ -184,4 +184,21 @@ fn late_messages_after_closing_are_expired() {
     assert_eq!(world.inject(2, &bytes), Disposition::Expired { reason: Unreadable::Retention });
     assert!(world.peers[2].messages().is_empty());
     assert_eq!(world.peers[1].messages().len(), 1);
+}
+
+/// Everybody asks to leave at once: all but one are removed, and that one is told that it is alone.
+#[test]
+fn who_leaves_last_lets_the_others_go() {
+    for n in [2, 4] {
+        let mut world = World::new(77, n);
+        world.form();
+        for place in 0..n {
+            world.act(place, |group, now, rng| group.leave(now, rng).expect("a request"));
+        }
+        world.run(600_000);
+        let inside = |place: &usize| *world.peers[*place].group().place() == Place::Member;
+        let stay: Vec<usize> = (0..n).filter(inside).collect();
+        let [last] = stay.as_slice() else { panic!("of {n} who leave {stay:?} are still there") };
+        assert_eq!(world.peers[*last].group().view().expect("a head").members.len(), 1);
+    }
 }
