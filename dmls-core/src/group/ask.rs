@@ -12,10 +12,10 @@ use super::options::{GroupOptions, limits};
 use super::records::Value;
 use super::rejoin::request_number;
 use super::speak::SpeakError;
-use super::state::{JoinedBy, Place};
+use super::state::{AskIn, JoinedBy, Place};
 use super::step::{Effect, Event, Step};
 use super::store::{Key, Table};
-use super::transaction::Transaction;
+use super::transaction::{Transaction, member};
 use super::waiting::Reason;
 use crate::codec::Bytes;
 use crate::epoch::{DefaultPolicy, Epoch, Join, NoPsks};
@@ -23,7 +23,7 @@ use crate::framing::{
     DmlsJoin, DmlsNotice, DmlsRejoin, KeyPackageBuilder, KeyPackageBundle, MlsMessage, MlsMessageBody,
     Welcome,
 };
-use crate::history::Blocked;
+use crate::history::{Blocked, Member};
 use crate::schedule::{CommitId, DmlsSecrets, EpochId};
 use crate::suite::{CryptoError, SignaturePrivateKey, Suite};
 use crate::tree::{ExtensionType, LeafTemplate, Lifetime};
@@ -65,6 +65,8 @@ pub(super) struct Welcomed {
     pub(super) epoch: Epoch,
     pub(super) dmls: DmlsSecrets,
     pub(super) join: DmlsJoin,
+    /// Who signed the GroupInfo.
+    pub(super) signer: Member,
 }
 
 /// Opens a Welcome to a DMLS group.
@@ -76,8 +78,11 @@ pub(super) fn open_welcome(
     let join = Join { bundle, ratchet_tree: None, psks: &NoPsks, policy: &DefaultPolicy };
     let joined = join.welcome(welcome)?;
     options.check_profile(joined.epoch.profile().ok_or(JoinError::NotDmls)?)?;
-    match (joined.dmls, joined.info) {
-        (Some(dmls), Some(info)) => Ok(Welcomed { epoch: joined.epoch, dmls, join: info.join }),
+    let signer = joined.epoch.leaf(joined.sender).map(|leaf| member(joined.sender, leaf));
+    match (joined.dmls, joined.info, signer) {
+        (Some(dmls), Some(info), Some(signer)) => {
+            Ok(Welcomed { epoch: joined.epoch, dmls, join: info.join, signer })
+        }
         _ => Err(JoinError::NotDmls),
     }
 }
@@ -109,17 +114,25 @@ impl Group {
         }
     }
 
-    /// Whether this client has to ask to be added anew.
-    fn has_to_ask(&self) -> bool {
+    /// From when on this client has to ask to be added anew, if it has to.
+    fn asks_from(&self) -> Option<u64> {
         match &self.state.place {
-            Place::Outside { why: Blocked::Unusable(_), .. } => true,
-            Place::Outside { why: Blocked::Removed, .. } => false,
+            Place::Outside { why: Blocked::Unusable(_), .. } => Some(self.state.now_ms),
+            Place::Outside { why: Blocked::Removed, .. } => None,
+            Place::Member if self.is_left_behind() => Some(self.state.now_ms),
             Place::Member => {
-                let head = &self.state.head;
-                let warned = self.state.ask_in.as_ref();
-                warned.is_some_and(|epoch| self.history.is_on_path(epoch, head)) || self.is_left_behind()
+                let warned = self.state.ask_in.as_ref().filter(|_| self.may_have_come_in_elsewhere());
+                let on_path = |warned: &&AskIn| self.history.is_on_path(&warned.epoch, &self.state.head);
+                warned.filter(on_path).map(|warned| warned.from)
             }
         }
+    }
+
+    /// Whether the others may stand on a branch that this client cannot know of: the epoch in which it came in is the
+    /// oldest that it has. Whoever knows the fork point follows the votes there.
+    fn may_have_come_in_elsewhere(&self) -> bool {
+        let anchor = self.history.epoch(self.history.anchor());
+        self.state.joined_by.is_some() && anchor.is_some_and(|anchor| anchor.number == self.state.joined)
     }
 
     /// Whether others may have gone on by a commit that this client cannot enter. What they say below it cannot read;
@@ -134,33 +147,76 @@ impl Group {
     /// When it asks.
     pub(super) fn ask_due(&self) -> Option<u64> {
         let next = |asked: u64| asked.saturating_add(self.options.rejoin_interval_ms);
-        self.has_to_ask().then(|| self.state.asked_at.map_or(self.state.now_ms, next))
+        Some(self.asks_from()?.max(self.state.asked_at.map_or(0, next)))
     }
 
-    /// Whether a Welcome may replace this client's state of its group: it is outside, a peer has dropped what it would
-    /// need to catch up, or its branch has been merged into the epoch that it is welcomed to.
-    pub(super) fn may_be_replaced(&self, join: &DmlsJoin) -> bool {
+    /// Whether a client is a member of the head, with its key.
+    fn knows(&self, who: &Member) -> bool {
+        let is_who = |(leaf, node)| member(leaf, node) == Member { leaf, ..who.clone() };
+        let keys = self.keys.get(&self.state.head);
+        keys.is_some_and(|keys| keys.epoch.tree().leaves().any(is_who))
+    }
+
+    /// Whether a Welcome may replace this client's state of its group. Whoever was removed may be invited by anybody. All
+    /// others keep their state, unless a member of their head has welcomed them to an epoch, and they cannot stay
+    /// where they are: they are outside; a peer has dropped what it would take to catch up; they cannot enter the
+    /// only commit on the head; or their branch has been merged.
+    ///
+    /// # Errors
+    /// [`JoinError::AlreadyMember`], [`JoinError::UnknownSigner`].
+    pub(super) fn may_be_replaced(&self, welcomed: &Welcomed) -> Result<(), JoinError> {
+        let known = self.knows(&welcomed.signer);
+        match &self.state.place {
+            Place::Outside { why: Blocked::Removed, .. } => Ok(()),
+            Place::Outside { .. } if known => Ok(()),
+            Place::Outside { .. } => Err(JoinError::UnknownSigner),
+            Place::Member if known && self.cannot_stay(&welcomed.join) => Ok(()),
+            Place::Member => Err(JoinError::AlreadyMember),
+        }
+    }
+
+    /// Whether a member of the head may have to leave it.
+    fn cannot_stay(&self, join: &DmlsJoin) -> bool {
         let head = &self.state.head;
-        let path = std::iter::once(head).chain(self.history.ancestors(head).map(|(above, _)| above));
+        // An old member knows the fork point. Only whoever came in below may have gone on since its branch was merged.
+        let above = self.history.ancestors(head).map(|(above, _)| above);
+        let above = above.filter(|_| self.may_have_come_in_elsewhere());
+        let path = std::iter::once(head).chain(above);
         let mut commits = path.filter_map(|id| self.keys.get(id)).map(|keys| keys.epoch.commit_id());
-        let lost = self.state.place != Place::Member || self.state.behind.is_some();
-        lost || commits.any(|commit| join.merged_tips.contains(&commit.0))
+        self.state.behind.is_some()
+            || self.is_left_behind()
+            || commits.any(|commit| join.merged_tips.contains(&commit.0))
     }
 }
 
 impl Transaction<'_> {
-    /// Somebody has left the branch of `epoch` for another one. If that one is known here, the fork choice says more.
-    pub(super) fn branch_closed(&mut self, epoch: &EpochId, winner: &CommitId) {
+    /// Somebody has left the branch of `epoch` for another one. If that one is known here, or the sender is no member of
+    /// the head, it is of no consequence.
+    pub(super) fn branch_closed(&mut self, epoch: &EpochId, sender: &Member, winner: &CommitId) {
         self.group.state.merging.note_closed(epoch, winner, false);
         let is_known = self.group.history.epochs().any(|(_, epoch)| epoch.children.contains_key(winner));
-        if !is_known {
-            self.group.state.ask_in = Some(epoch.clone());
+        if !is_known && self.group.knows(sender) {
+            self.warned(epoch);
         }
     }
 
-    /// Asks to be added anew, when it is time, unless a Welcome has come already.
+    /// Asks in time to be added where the others are, if that can be elsewhere. It is a warning by one member, and all who
+    /// came in below have it: a merge waits for their answers, but they do not all have to come at once.
+    fn warned(&mut self, epoch: &EpochId) {
+        let state = &self.group.state;
+        let is_news = state.ask_in.as_ref().is_none_or(|warned| warned.epoch != *epoch);
+        let on_path = self.group.history.is_on_path(epoch, &state.head);
+        if is_news && on_path && self.group.may_have_come_in_elsewhere() {
+            let spread = self.group.options.key_package_wait_ms / 2;
+            let from = self.now().saturating_add(self.random_below(spread));
+            self.group.state.ask_in = Some(AskIn { epoch: epoch.clone(), from });
+        }
+    }
+
+    /// Takes a Welcome that came early, if now it is time, and asks to be added anew, when it is time.
     pub(super) fn ask_when_due(&mut self) {
-        if self.group.state.place != Place::Member
+        self.expire_requests();
+        if (self.group.state.place != Place::Member || self.group.is_left_behind())
             && let Some(welcome) = self.group.state.early_welcome.take()
         {
             self.welcome_came(welcome.as_slice());
@@ -172,8 +228,21 @@ impl Transaction<'_> {
         let epoch = self.group.last_epoch();
         // Whether it succeeds or not: the next time is an interval away.
         self.group.state.asked_at = Some(self.now());
-        self.group.state.ask_in = None;
         self.attempt(|step| step.ask(&epoch));
+    }
+
+    /// Deletes the keys of own requests that are out of time: nobody may use them any more.
+    fn expire_requests(&mut self) {
+        let now = self.group.state.clock_ms / 1000;
+        let over = |bundle: &KeyPackageBundle| {
+            bundle.key_package.lifetime().is_none_or(|lifetime| lifetime.not_after < now)
+        };
+        let requests = self.group.requests.iter().filter(|(_, bundle)| over(bundle));
+        for reference in requests.map(|(reference, _)| reference.clone()).collect::<Vec<_>>() {
+            self.group.state.requests.retain(|request| *request != reference);
+            self.group.requests.remove(&reference);
+            self.changes.delete(Key::key_package(&reference));
+        }
     }
 
     /// Makes a request, keeps its private keys, and publishes it.
@@ -224,8 +293,10 @@ impl Transaction<'_> {
         if !is_this || !is_new {
             return;
         }
-        if !self.group.may_be_replaced(&joined.join) {
-            self.group.state.early_welcome = Some(Bytes::from(bytes));
+        if self.group.may_be_replaced(&joined).is_err() {
+            if self.group.knows(&joined.signer) {
+                self.group.state.early_welcome = Some(Bytes::from(bytes));
+            }
             return;
         }
         let options = Arc::clone(&self.group.options);
@@ -240,8 +311,30 @@ impl Transaction<'_> {
         let Some(joined) = &self.group.state.joined_by else { return };
         let addressed = welcome.secrets.iter().any(|secrets| secrets.new_member == joined.key_package);
         if addressed && joined_by(joined.key_package.clone(), welcome) != **joined {
-            self.group.state.ask_in = Some(self.group.state.head.clone());
+            let head = self.group.state.head.clone();
+            self.warned(&head);
         }
+    }
+
+    /// Takes over from an old state the requests that are newer than the one by which this client came in: others may use
+    /// them still. The rest, to be deleted.
+    fn keep_newer_requests(&mut self, old: &Group) -> Vec<Bytes> {
+        let Some(keys) = self.group.keys.get(&self.group.state.head) else { return Vec::new() };
+        let public = keys.epoch.public();
+        let own = keys.epoch.leaf(keys.epoch.own_leaf());
+        let used = own.and_then(|own| request_number(public, own)).unwrap_or(0);
+        let newer = |reference: &&Bytes| {
+            let number = old.requests.get(*reference).map(|bundle| &bundle.key_package.leaf_node);
+            number.and_then(|leaf| request_number(public, leaf)).is_some_and(|number| number > used)
+        };
+        let (kept, used_up): (Vec<_>, Vec<_>) = old.state.requests.iter().partition(newer);
+        for reference in &kept {
+            if let Some(bundle) = old.requests.get(*reference) {
+                self.group.requests.insert((*reference).clone(), Arc::clone(bundle));
+            }
+        }
+        self.group.state.requests = kept.into_iter().cloned().collect();
+        used_up.into_iter().cloned().collect()
     }
 
     /// Puts another state of the group in the place of this one, of which everything is deleted. What this step has
@@ -249,6 +342,7 @@ impl Transaction<'_> {
     pub(super) fn replace(&mut self, next: Group) {
         let epoch = next.history.anchor().clone();
         let old = std::mem::replace(&mut self.group, next);
+        let used_up = self.keep_newer_requests(&old);
         let named = |table, name: &[u8]| Key::named(table, &old.id, name);
         let logged = old.log.iter().map(|(id, order)| Key::log(&old.id, *order, id));
         let is_missing = |reason: &Reason| matches!(reason, Reason::Missing(_));
@@ -259,7 +353,7 @@ impl Transaction<'_> {
         let offers = old.offers.keys().map(|name| named(Table::Offers, name));
         let marks = old.log_marks.numbers().map(|number| Key::log_mark(&old.id, number));
         let gone = old.gone.keys().map(|id| Key::epoch(Table::Gone, &old.id, id));
-        let requests = old.state.requests.iter().map(Key::key_package);
+        let requests = used_up.iter().map(Key::key_package);
         for key in
             logged.chain(marks).chain(waiting).chain(welcomes).chain(offers).chain(gone).chain(requests)
         {

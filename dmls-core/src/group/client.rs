@@ -77,6 +77,10 @@ pub enum JoinError {
     /// The client is in the group.
     #[error("This client is in the group already.")]
     AlreadyMember,
+    /// The client has fallen out of the group, and whoever welcomes it was no member then: it may be a stranger who has a
+    /// group of that name.
+    #[error("The Welcome is signed by somebody who was no member of the group that this client knows.")]
+    UnknownSigner,
     /// The Welcome is not valid.
     #[error("The Welcome is not valid: {0}")]
     Welcome(#[from] WelcomeError),
@@ -316,8 +320,8 @@ impl Client {
     }
 
     /// Joins the group of a Welcome (an `MLSMessage`) that was made for a key package of this client. The key package
-    /// is deleted by the same step. Where this client is outside its group, or on a branch that was merged into the epoch, what
-    /// it had stored of the group goes.
+    /// is deleted by the same step. Where this client has fallen out of its group, or is on a branch that was merged into the
+    /// epoch, what it had stored of the group goes.
     ///
     /// # Errors
     /// [`JoinError`].
@@ -336,8 +340,8 @@ impl Client {
         let joined = open_welcome(&bundle, &welcome, options)?;
         let id = GroupId(joined.epoch.context().group_id.clone());
         let old = Group::load(store, &id, options)?;
-        if old.as_ref().is_some_and(|old| !old.may_be_replaced(&joined.join)) {
-            return Err(JoinError::AlreadyMember);
+        if let Some(old) = &old {
+            old.may_be_replaced(&joined)?;
         }
         let mut group = first_group(id, joined.epoch, joined.dmls, options, now_ms);
         let reference = bundle.key_package.reference(self.suite).map_err(WelcomeError::from)?;

@@ -147,15 +147,35 @@ impl Group {
         self.offered(member).filter(|new| succeeds(epoch.public(), old, &new.leaf_node)).cloned()
     }
 
+    /// Whether a client has been heard below the epoch in which it has asked, on the way to the head: it has come along,
+    /// and needs no rejoin.
+    fn is_heard_below(&self, offer: &Offer) -> bool {
+        let head = &self.state.head;
+        let Some(asked_in) = offer.epoch.as_ref().filter(|asked_in| self.history.is_on_path(asked_in, head))
+        else {
+            return false;
+        };
+        let client = &offer.key_package.leaf_node.signature_key;
+        let spoken = |id: &EpochId| {
+            let leaf = self.keys.get(id)?.epoch.tree().find_leaf(|leaf| leaf.signature_key == *client)?;
+            Some(self.history.epoch(id)?.spoken.contains(leaf))
+        };
+        let above = self.history.ancestors(head).map(|(above, _)| above);
+        let mut below = std::iter::once(head).chain(above).take_while(|id| *id != asked_in);
+        below.any(|id| spoken(id) == Some(true))
+    }
+
     /// What is offered that a rejoin in the head can be made of: the leaf that goes, and the new key package.
     pub(super) fn pending_rejoins(&self) -> Vec<(LeafIndex, &KeyPackage)> {
         let Some(keys) = self.keys.get(&self.state.head) else { return Vec::new() };
         let pending = self.offers.values().filter_map(|offer| {
-            // Whoever speaks in the head is in it.
-            let elsewhere = offer.epoch.as_ref() != Some(&self.state.head);
             let new = &offer.key_package.leaf_node;
             let from = keys.epoch.tree().find_leaf(|leaf| leaf.signature_key == new.signature_key)?;
-            let old = keys.epoch.leaf(from).filter(|_| elsewhere && from != keys.epoch.own_leaf())?;
+            let old = keys.epoch.leaf(from).filter(|_| from != keys.epoch.own_leaf())?;
+            // Whoever speaks in the head is in it.
+            if offer.epoch.as_ref() == Some(&self.state.head) || self.is_heard_below(offer) {
+                return None;
+            }
             (succeeds(keys.epoch.public(), old, new) && self.is_usable(&offer.key_package))
                 .then_some((from, &offer.key_package))
         });
@@ -255,6 +275,14 @@ impl Transaction<'_> {
             self.drop_offer(&name);
         }
         if self.group.offers.size() < limits::OFFERS { Ok(()) } else { Err(OfferError::Full) }
+    }
+
+    /// Drops the requests of members who have come along after all.
+    pub(super) fn drop_needless_offers(&mut self) {
+        let heard = self.group.offers.iter().filter(|(_, offer)| self.group.is_heard_below(offer));
+        for name in heard.map(|(name, _)| *name).collect::<Vec<_>>() {
+            self.drop_offer(&name);
+        }
     }
 
     pub(super) fn drop_offer(&mut self, name: &[u8; 32]) {

@@ -29,9 +29,7 @@ impl Transaction<'_> {
     pub(super) fn notice(&mut self, epoch: &EpochId, sender: &Member, notice: DmlsNotice) {
         match notice {
             DmlsNotice::Proof(proof) => self.take_proof(&proof),
-            DmlsNotice::Closed { winner } => {
-                self.branch_closed(epoch, &CommitId(winner));
-            }
+            DmlsNotice::Closed { winner } => self.branch_closed(epoch, sender, &CommitId(winner)),
             DmlsNotice::KeyPackage(message) => {
                 // Nobody waits for the answer: whoever is refused asks again.
                 let taken = self.take_offer(message.as_slice(), Some((epoch, sender)));

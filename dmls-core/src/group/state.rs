@@ -37,6 +37,14 @@ pub struct JoinedBy {
     pub(super) group_info: [u8; 32],
 }
 
+/// Where somebody has told this client that it has to ask to be added anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AskIn {
+    pub(super) epoch: EpochId,
+    /// From when on it asks.
+    pub(super) from: u64,
+}
+
 /// Timers and what has been reported. Times are Unix milliseconds as handed in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
@@ -74,9 +82,9 @@ pub struct State {
     pub(super) requests: Vec<Bytes>,
     /// When this client has asked to rejoin.
     pub(super) asked_at: Option<u64>,
-    /// The epoch in which this client has learned that it has to ask, though it is a member of the head.
-    pub(super) ask_in: Option<EpochId>,
-    /// A Welcome for an own request that came while this client was no outsider: it is taken up when it is one.
+    /// That others are elsewhere, though this client is a member of its head.
+    pub(super) ask_in: Option<AskIn>,
+    /// A Welcome for an own request that came too early: it is taken up when this client cannot stay where it is.
     pub(super) early_welcome: Option<Bytes>,
     /// The Welcome by which it came in.
     pub(super) joined_by: Option<Box<JoinedBy>>,

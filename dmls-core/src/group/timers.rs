@@ -57,6 +57,7 @@ impl Transaction<'_> {
             self.group.state.update_due = None;
             self.attempt(Self::propose_update);
         }
+        self.drop_needless_offers();
         self.schedule_turn();
         self.take_turn();
         self.say_farewells();

@@ -100,7 +100,7 @@ fn each_bad_request_has_its_error_and_costs_nothing() {
     }
 }
 
-fn key_package_of(bytes: &[u8]) -> dmls_core::framing::KeyPackage {
+pub(super) fn key_package_of(bytes: &[u8]) -> dmls_core::framing::KeyPackage {
     match MlsMessage::from_bytes(bytes).expect("a message").body {
         MlsMessageBody::KeyPackage(key_package) => key_package,
         _ => panic!("a key package"),

@@ -1,6 +1,9 @@
 //! Whoever has fallen out of a group comes back: requests, notices, and Welcomes that replace a state.
 
+mod again;
 mod back;
+mod closed;
+mod forged;
 mod hostile;
 mod replace;
 
@@ -29,6 +32,15 @@ fn formed(seed: u64, n: usize, admin: bool) -> World {
 fn lost_request(world: &mut World, of: usize, group: &GroupId) -> Vec<u8> {
     let client = world.peers[of].client.clone();
     client.rejoin_key_package(group, &world.options, world.now, &mut world.rng).expect("a request").bytes
+}
+
+/// The request of a client that keeps its keys, as it can be handed to any member.
+fn request(world: &mut World, of: usize) -> Vec<u8> {
+    let client = world.peers[of].client.clone();
+    let made = client.rejoin_key_package(&group_id(), &world.options, world.now, &mut world.rng);
+    let made = made.expect("a request");
+    dmls_core::group::Store::apply(&mut world.peers[of].store, &made.changes).expect("memory");
+    made.bytes
 }
 
 /// Hands a key package to a client.
