@@ -98,13 +98,15 @@ fn a_lie_does_not_keep_others_from_saying_where_they_have_gone() {
             world.run(20_000);
         }
         world.heal();
-        world.run(180_000);
+        // Whoever asked on the side that lost may be added anew where the others are; and asks again if it misses the
+        // Welcome, after ten minutes.
+        world.run(if lie { 1_500_000 } else { 180_000 });
         assert_together(&world, &[0, 1, 2, 3, 4, 5], 6);
         world
     };
     for lie in [false, true] {
         let mut world = run(lie);
         assert_talking(&mut world, 5, 0);
-        assert_eq!(joins(&world, 5), 2);
+        assert!(joins(&world, 5) >= 2);
     }
 }
