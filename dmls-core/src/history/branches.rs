@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Child, History, Operation};
+use rpds::RedBlackTreeMapSync;
+
+use super::{Child, History, Operation, work};
 use crate::schedule::{CommitId, EpochId};
 use crate::tree::{Credential, LeafIndex};
 
@@ -15,17 +17,7 @@ pub(super) struct Edge<'a> {
 
 impl<'a> Edge<'a> {
     pub(super) fn operations(self) -> impl Iterator<Item = &'a Operation> {
-        self.child.summary.operations()
-    }
-
-    /// Where the member on `leaf` of the parent sits in the child, if it is still there.
-    pub(super) fn follow(self, leaf: LeafIndex) -> Option<LeafIndex> {
-        let moved = self.operations().find_map(|operation| match operation {
-            Operation::Remove(member) if member.leaf == leaf => Some(None),
-            Operation::Rejoin { from, to } if from.leaf == leaf => Some(Some(to.leaf)),
-            _ => None,
-        });
-        moved.unwrap_or(Some(leaf))
+        self.child.summary.operations().inspect(|_| work::count(1))
     }
 
     /// Clients that it removes, other than to take them in again.
@@ -34,20 +26,6 @@ impl<'a> Edge<'a> {
             Operation::Remove(member) => Some(&member.credential),
             _ => None,
         })
-    }
-
-    /// The leaf at which it adds a client.
-    pub(super) fn adds(self, client: &Credential) -> Option<LeafIndex> {
-        self.operations().find_map(|operation| match operation {
-            Operation::Add(member) if member.credential == *client => Some(member.leaf),
-            _ => None,
-        })
-    }
-
-    /// Whether the member on `leaf` of the parent is taken in again: its keys are new then.
-    pub(super) fn rejoins(self, leaf: LeafIndex) -> bool {
-        self.operations()
-            .any(|operation| matches!(operation, Operation::Rejoin { from, .. } if from.leaf == leaf))
     }
 
     /// Leaves of the parent whose owners have new keys in the child.
@@ -69,15 +47,118 @@ pub(super) enum Origin<'a> {
     Added(&'a Credential, Edge<'a>),
 }
 
+/// Who sits on a leaf, where it is not who sat there at the fork point; `None`: nobody. One commit's seats share with
+/// those of the commit before it all that it has not changed.
+#[derive(Clone, Default)]
+struct Seats<'a>(RedBlackTreeMapSync<LeafIndex, Option<Origin<'a>>>);
+
+impl<'a> Seats<'a> {
+    fn origin(&self, leaf: LeafIndex) -> Option<Origin<'a>> {
+        self.0.get(&leaf).copied().unwrap_or(Some(Origin::AtFork(leaf)))
+    }
+
+    /// Who sits where after a commit.
+    fn after(&self, edge: Edge<'a>) -> Self {
+        let mut seats = self.clone();
+        // Whoever goes makes room for who comes, so those who go are first.
+        for operation in edge.operations() {
+            if let Operation::Remove(member) | Operation::Rejoin { from: member, .. } = operation {
+                seats.0.insert_mut(member.leaf, None);
+            }
+        }
+        for operation in edge.operations() {
+            match operation {
+                Operation::Add(member) => {
+                    seats.0.insert_mut(member.leaf, Some(Origin::Added(&member.credential, edge)));
+                }
+                Operation::Rejoin { from, to } => seats.0.insert_mut(to.leaf, self.origin(from.leaf)),
+                _ => {}
+            }
+        }
+        seats
+    }
+}
+
+/// The commits from a fork point to an epoch below it, and who is who at their end.
+pub(super) struct Path<'a> {
+    edges: Vec<Edge<'a>>,
+    seats: Seats<'a>,
+    /// Where members of the fork point sit that have moved, by their leaves there.
+    moved: BTreeMap<LeafIndex, LeafIndex>,
+    /// Members of the fork point that have been taken in again.
+    rejoined: BTreeSet<LeafIndex>,
+    /// Members of the fork point that have new keys.
+    refreshed: BTreeSet<LeafIndex>,
+}
+
+impl<'a> Path<'a> {
+    fn of(edges: Vec<Edge<'a>>) -> Self {
+        let (mut seats, mut rejoined, mut refreshed) = (Seats::default(), BTreeSet::new(), BTreeSet::new());
+        for edge in &edges {
+            let at_fork = |leaf| match seats.origin(leaf) {
+                Some(Origin::AtFork(leaf)) => Some(leaf),
+                _ => None,
+            };
+            refreshed.extend(edge.refreshed().filter_map(at_fork));
+            rejoined.extend(edge.operations().filter_map(|operation| match operation {
+                Operation::Rejoin { from, .. } => at_fork(from.leaf),
+                _ => None,
+            }));
+            seats = seats.after(*edge);
+        }
+        let moved = seats.0.iter().filter_map(|(leaf, seat)| match seat {
+            Some(Origin::AtFork(at_fork)) => Some((*at_fork, *leaf)),
+            _ => None,
+        });
+        Self { moved: moved.collect(), edges, seats, rejoined, refreshed }
+    }
+
+    pub(super) fn edges(&self) -> &[Edge<'a>] {
+        &self.edges
+    }
+
+    /// Where a member of the fork point sits now, if it is still there.
+    pub(super) fn now(&self, at_fork: LeafIndex) -> Option<LeafIndex> {
+        let stays = || (!self.seats.0.contains_key(&at_fork)).then_some(at_fork);
+        self.moved.get(&at_fork).copied().or_else(stays)
+    }
+
+    /// Whether a member of the fork point has been taken in again.
+    pub(super) fn has_rejoined(&self, at_fork: LeafIndex) -> bool {
+        self.rejoined.contains(&at_fork)
+    }
+
+    /// Whether a member of the fork point has got new keys.
+    pub(super) fn has_new_keys(&self, at_fork: LeafIndex) -> bool {
+        self.rejoined.contains(&at_fork) || self.refreshed.contains(&at_fork)
+    }
+
+    /// Clients that have come and are still there: their leaves, and the commits that added them.
+    pub(super) fn added(&self) -> impl Iterator<Item = (&'a Credential, LeafIndex, Edge<'a>)> {
+        let mut last: BTreeMap<&Credential, &CommitId> = BTreeMap::new();
+        for edge in &self.edges {
+            last.extend(edge.operations().filter_map(|operation| match operation {
+                Operation::Add(member) => Some((&member.credential, edge.commit)),
+                _ => None,
+            }));
+        }
+        self.seats.0.iter().filter_map(move |(leaf, seat)| match seat {
+            Some(Origin::Added(client, by)) if last.get(client) == Some(&by.commit) => {
+                Some((*client, *leaf, *by))
+            }
+            _ => None,
+        })
+    }
+}
+
 /// A commit of the branches that lose at a fork point.
 pub(super) struct Node<'a> {
     pub(super) edge: Edge<'a>,
     /// The commit before it; none for a child of the fork point.
-    before: Option<usize>,
+    pub(super) before: Option<usize>,
     /// Whether no commit follows.
     pub(super) is_tip: bool,
-    /// Who sits on a leaf of the child, where it is not who sat there at the fork point; `None`: nobody.
-    seats: BTreeMap<LeafIndex, Option<Origin<'a>>>,
+    seats: Seats<'a>,
 }
 
 /// The branches that lose at a fork point, each commit behind the one before it.
@@ -91,15 +172,21 @@ impl<'a> Losing<'a> {
     /// Who sits on `leaf` of the epoch on which a node's commit was made.
     pub(super) fn origin(&self, node: &Node<'a>, leaf: LeafIndex) -> Option<Origin<'a>> {
         let seats = node.before.and_then(|before| self.0.get(before)).map(|before| &before.seats);
-        match seats.and_then(|seats| seats.get(&leaf)) {
-            Some(seat) => *seat,
-            None => Some(Origin::AtFork(leaf)),
-        }
+        seats.map_or(Some(Origin::AtFork(leaf)), |seats| seats.origin(leaf))
     }
 
-    /// The places of the commits from this one up to below the fork point.
-    pub(super) fn places_to(&self, tip: usize) -> impl Iterator<Item = usize> {
-        std::iter::successors(Some(tip), |place| self.0.get(*place).and_then(|node| node.before))
+    /// The places of the commits from these up to below the fork point.
+    pub(super) fn up_to(&self, tips: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let mut all = BTreeSet::new();
+        for tip in tips {
+            let mut next = Some(*tip);
+            // What one tip has marked is complete up to the fork point.
+            while let Some(place) = next.filter(|place| all.insert(*place)) {
+                next = self.0.get(place).and_then(|node| node.before);
+            }
+        }
+        work::count(all.len() + tips.len());
+        all
     }
 
     /// The members of the fork point that got new keys on a losing branch, by their leaves there.
@@ -116,28 +203,10 @@ impl<'a> Losing<'a> {
     }
 
     fn push(&mut self, before: Option<usize>, edge: Edge<'a>) {
-        let mut seats =
-            before.and_then(|place| self.0.get(place)).map(|b| b.seats.clone()).unwrap_or_default();
-        let was =
-            |seats: &BTreeMap<_, _>, leaf| seats.get(&leaf).copied().unwrap_or(Some(Origin::AtFork(leaf)));
-        let old = seats.clone();
-        // Whoever goes makes room for who comes, so those who go are first.
-        for operation in edge.operations() {
-            if let Operation::Remove(member) | Operation::Rejoin { from: member, .. } = operation {
-                seats.insert(member.leaf, None);
-            }
-        }
-        for operation in edge.operations() {
-            match operation {
-                Operation::Add(member) => {
-                    seats.insert(member.leaf, Some(Origin::Added(&member.credential, edge)));
-                }
-                Operation::Rejoin { from, to } => {
-                    seats.insert(to.leaf, was(&old, from.leaf));
-                }
-                _ => {}
-            }
-        }
+        let seats = match before.and_then(|place| self.0.get(place)) {
+            Some(before) => before.seats.after(edge),
+            None => Seats::default().after(edge),
+        };
         if let Some(before) = before.and_then(|place| self.0.get_mut(place)) {
             before.is_tip = false;
         }
@@ -151,45 +220,21 @@ impl History {
         Some(Edge { commit, child })
     }
 
-    /// The commits from `from` to `to` below it, oldest first.
-    pub(super) fn path_below(&self, from: &EpochId, to: &EpochId) -> Option<Vec<Edge<'_>>> {
-        if from == to {
-            return self.epoch(from).map(|_| Vec::new());
-        }
+    /// The commits from `from` to `to` below it.
+    pub(super) fn path_below(&self, from: &EpochId, to: &EpochId) -> Option<Path<'_>> {
         let mut path = Vec::new();
-        for (at, commit) in self.ancestors(to) {
-            path.push(self.edge(at, commit)?);
-            if at == from {
-                path.reverse();
-                return Some(path);
+        if from != to {
+            let mut above = self.ancestors(to);
+            loop {
+                let (at, commit) = above.next()?;
+                path.push(self.edge(at, commit)?);
+                if at == from {
+                    break;
+                }
             }
+            path.reverse();
         }
-        None
-    }
-
-    /// The commits that a merge says that it merged, as far as they are known.
-    pub(super) fn merged_by<'a>(&'a self, merge: Edge<'a>) -> Vec<Edge<'a>> {
-        let Some(merge) = &merge.child.summary.merge else { return Vec::new() };
-        let fork = EpochId(merge.fork_epoch.clone());
-        let losing = self.losing(&fork, None);
-        let tips = losing.0.iter().enumerate().filter(|(_, node)| merge.tips.contains(&node.edge.commit.0));
-        let places: BTreeSet<usize> = tips.flat_map(|(place, _)| losing.places_to(place)).collect();
-        places.into_iter().filter_map(|place| losing.0.get(place)).map(|node| node.edge).collect()
-    }
-
-    /// The commits by which a client came in whom `edge` adds: others, if it repeats them as a merge.
-    pub(super) fn sources<'a>(&'a self, edge: Edge<'a>, client: &Credential) -> BTreeSet<&'a CommitId> {
-        let (mut seen, mut sources) = (BTreeSet::from([edge.commit]), BTreeSet::new());
-        let mut open = vec![edge];
-        while let Some(edge) = open.pop() {
-            let merged = self.merged_by(edge).into_iter();
-            let before: Vec<Edge<'_>> = merged.filter(|edge| edge.adds(client).is_some()).collect();
-            if before.is_empty() {
-                sources.insert(edge.commit);
-            }
-            open.extend(before.into_iter().filter(|edge| seen.insert(edge.commit)));
-        }
-        sources
+        self.epoch(from).map(|_| Path::of(path))
     }
 
     /// Everything below `fork` but the child that `winner` is.

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::judge::Judge;
+use super::commits::Commits;
+use super::judge::{Fork, Judge};
 use super::{Deed, History, LeafSet, Member, Operation, Summary};
 use crate::codec::{Bytes, CodecError, TlsSerialize, TlsSize, encode};
 use crate::framing::MAX_OPERATIONS;
@@ -173,7 +174,7 @@ impl History {
     /// moves it (DESIGN 4.4: for authorship and carrying it is the same member).
     pub fn same_member(&self, from: &EpochId, leaf: LeafIndex, to: &EpochId) -> Option<LeafIndex> {
         self.epoch(from).filter(|epoch| epoch.electors.contains(leaf))?;
-        self.path_below(from, to)?.iter().try_fold(leaf, |leaf, edge| edge.follow(leaf))
+        self.path_below(from, to)?.now(leaf)
     }
 
     /// The ancestors of `head` that have other children than the one towards it, oldest first.
@@ -189,24 +190,18 @@ impl History {
     /// ones are left out. `None`: up to all that are known. What lies beyond the tips has no part in it, so that a
     /// merge is judged by what it says that it knew.
     pub fn carry(&self, fork: &EpochId, onto: &Onto<'_>, tips: Option<&[CommitId]>) -> CarrySet {
-        let empty = || CarrySet {
-            fork: fork.clone(),
-            tips: Vec::new(),
-            operations: Vec::new(),
-            deferred: BTreeSet::new(),
-        };
-        let chosen;
-        let tips = match tips {
-            Some(tips) => tips,
-            None => {
-                chosen = Judge::new(self, fork, onto, None).map(|judge| judge.tips()).unwrap_or_default();
-                &chosen
-            }
-        };
-        match Judge::new(self, fork, onto, Some(tips)) {
-            Some(judge) => carry_set(&judge, empty()),
-            None => empty(),
+        Fork::of(&Commits::of(self), fork, onto, self).map_or_else(|| empty(fork), |fork| fork.carry(tips))
+    }
+
+    /// The same for each fork point above `onto`, oldest first, up to all tips that are known.
+    pub fn carry_all(&self, onto: &Onto<'_>) -> Vec<CarrySet> {
+        let forks = self.losing_forks(onto.epoch);
+        if forks.is_empty() {
+            return Vec::new();
         }
+        let commits = Commits::of(self);
+        let set = |fork| Fork::of(&commits, fork, onto, self).map(|fork| fork.carry(None));
+        forks.iter().filter_map(set).collect()
     }
 
     /// Compares a merge on `onto` with what it should carry. Beyond that it may commit what others have proposed, and
@@ -253,24 +248,38 @@ impl History {
         let mut debts = LeafSet::default();
         for fork in self.losing_forks(head) {
             let Some(path) = self.path_below(&fork, head) else { continue };
-            let losing = self.losing(&fork, path.first().map(|edge| edge.commit));
-            for leaf in losing.refreshed() {
-                let here = path.iter().try_fold((leaf, false), |(leaf, paid), edge| {
-                    let fresh = edge.rejoins(leaf) || edge.refreshed().any(|fresh| fresh == leaf);
-                    Some((edge.follow(leaf)?, paid || fresh))
-                });
-                if let Some((leaf, false)) = here {
-                    debts.insert(leaf);
-                }
-            }
+            let losing = self.losing(&fork, path.edges().first().map(|edge| edge.commit));
+            let owes = losing.refreshed().into_iter().filter(|leaf| !path.has_new_keys(*leaf));
+            owes.filter_map(|leaf| path.now(leaf)).for_each(|leaf| {
+                debts.insert(leaf);
+            });
         }
         debts
     }
 }
 
+/// Nothing.
+fn empty(fork: &EpochId) -> CarrySet {
+    CarrySet { fork: fork.clone(), tips: Vec::new(), operations: Vec::new(), deferred: BTreeSet::new() }
+}
+
+impl Fork<'_> {
+    fn carry(&self, tips: Option<&[CommitId]>) -> CarrySet {
+        let chosen;
+        let tips = match tips {
+            Some(tips) => tips,
+            None => {
+                chosen = Judge::new(self, None).tips();
+                &chosen
+            }
+        };
+        carry_set(&Judge::new(self, Some(tips)), empty(self.id()))
+    }
+}
+
 /// All that is carried up to the tips that were asked for. The bound leaves out first what has been put off, and takes
 /// Removes before all else: nothing that waits for a KeyPackage holds up anything.
-fn carry_set(judge: &Judge<'_>, empty: CarrySet) -> CarrySet {
+pub(super) fn carry_set(judge: &Judge<'_, '_>, empty: CarrySet) -> CarrySet {
     let mut sorted: BTreeMap<&Vec<u8>, &Carried> = BTreeMap::new();
     for (encoding, carried) in judge.all_carried() {
         sorted.entry(encoding).or_insert(carried);

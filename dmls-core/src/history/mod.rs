@@ -7,6 +7,7 @@
 mod branches;
 mod carry;
 mod choice;
+mod commits;
 mod evidence;
 mod finality;
 mod judge;
@@ -15,6 +16,7 @@ mod moved_on;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -11,6 +11,7 @@ mod rules;
 mod ties;
 mod timing;
 mod walk;
+mod work;
 
 use std::collections::BTreeSet;
 
