@@ -429,6 +429,7 @@ pub(super) fn first_group(
         offers: rpds::RedBlackTreeMap::new_sync(),
         requests: Default::default(),
         welcomes: Default::default(),
+        healing: Default::default(),
     }
 }
 

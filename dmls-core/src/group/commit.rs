@@ -112,7 +112,7 @@ impl Transaction<'_> {
         let mut request = CommitRequest::new(&NoPsks, &Authority);
         request.proposals = proposals.to_vec();
         request.references = waiting.references.clone();
-        let healed = self.healed_by(head, waiting);
+        let healed = self.healed_by(waiting);
         let merge = merge.map(|plan| plan.record(suite, healed)).transpose()?;
         let adds = proposals.iter().any(|proposal| matches!(proposal, Proposal::Add(_)));
         let merged_tips = if adds { self.group.merged_tips(head, merge.as_ref()) } else { Vec::new() };

@@ -11,13 +11,12 @@ use super::transaction::Transaction;
 use super::{ActionError, Group};
 use crate::framing::{Proposal, Sender};
 use crate::history::{LeafSet, Member};
-use crate::schedule::EpochId;
 use crate::tree::{LeafIndex, LeafTemplate, TreeError};
 
 impl Group {
     /// The leaves of the head that owe a refresh.
     pub(super) fn debts(&self) -> LeafSet {
-        self.history.heal_debts(&self.state.head)
+        self.healing().debts.clone()
     }
 
     /// Whether somebody, a member of any epoch, owes the head a refresh.
@@ -76,12 +75,12 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// The debts that a commit pays by the Updates that it takes: for [`crate::framing::Merge::healed`].
-    pub(super) fn healed_by(&self, head: &EpochId, waiting: &Waiting) -> Vec<u32> {
+    /// The debts that a commit on the head pays by the Updates that it takes: for [`crate::framing::Merge::healed`].
+    pub(super) fn healed_by(&self, waiting: &Waiting) -> Vec<u32> {
         if waiting.updated.is_empty() {
             return Vec::new();
         }
-        let debts = self.group.history.heal_debts(head);
+        let debts = self.group.debts();
         waiting.updated.iter().filter(|leaf| debts.contains(**leaf)).map(|leaf| leaf.0).collect()
     }
 }

@@ -195,6 +195,7 @@ impl Group {
             requests: load_requests(store, &state.requests)?,
             welcomes: welcomes.into_keys().map(Bytes::from).collect(),
             state,
+            healing: Default::default(),
         }))
     }
 }

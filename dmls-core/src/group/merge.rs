@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use super::state::Place;
 use super::step::Event;
 use super::transaction::{Transaction, member};
 use super::{ActionError, Group};
@@ -113,31 +112,18 @@ impl Group {
     /// Whether a member's rejoin on another branch is to be merged.
     pub(super) fn is_rejoin_carried(&self, leaf: LeafIndex) -> bool {
         let carried = |c: &Carried| c.kind == CarryKind::Rejoin && c.onto == Some(leaf);
-        self.mergers().iter().any(|merger| merger != leaf)
-            && self.carry_sets().iter().any(|set| set.operations.iter().any(carried))
-    }
-
-    /// For each fork point above the head, oldest first, what of its losing branches the head shall have.
-    pub(super) fn carry_sets(&self) -> Vec<CarrySet> {
-        let head = &self.state.head;
-        let forks = self.history.losing_forks(head);
-        if forks.is_empty() || self.state.place != Place::Member {
-            return Vec::new();
-        }
-        let members = self.roster(head);
-        let onto = Onto { epoch: head, members: &members, admins: self.admins(head) };
-        forks.iter().map(|fork| self.history.carry(fork, &onto, None)).collect()
+        self.carry_sets().iter().any(|set| set.operations.iter().any(carried))
+            && self.mergers().iter().any(|merger| merger != leaf)
     }
 
     /// Whether something of the branches that lost at a fork point is neither in the head nor put off, and somebody can
     /// do it: the removal of the only admin, at its own wish, no other may commit, unless it asks again.
     pub(super) fn is_open(&self, fork: &EpochId) -> bool {
+        let sets = self.carry_sets();
+        let Some(set) = sets.iter().find(|set| set.fork == *fork) else { return false };
         let mergers = self.mergers();
         let is_for_somebody = |carried: &Carried| mergers.iter().any(|leaf| carried.onto != Some(leaf));
-        let is_open = |set: &CarrySet| {
-            set.operations.iter().any(|carried| !set.is_deferred(carried) && is_for_somebody(carried))
-        };
-        self.carry_sets().iter().any(|set| set.fork == *fork && is_open(set))
+        set.operations.iter().any(|carried| !set.is_deferred(carried) && is_for_somebody(carried))
     }
 
     /// Of what a losing branch did, what neither is in effect nor will be by a merge.
@@ -196,8 +182,8 @@ impl Group {
     }
 
     /// The oldest merge that there is to do.
-    fn next_plan(&self, sets: Vec<CarrySet>) -> Option<Plan> {
-        sets.into_iter().chain(self.orphaned_set()).find_map(|set| self.plan_of(set))
+    fn next_plan(&self, sets: &[CarrySet]) -> Option<Plan> {
+        sets.iter().cloned().chain(self.orphaned_set()).find_map(|set| self.plan_of(set))
     }
 
     /// The tips that a joiner may take as merged: by this commit, by those above, and those that had nothing to carry.
@@ -210,10 +196,10 @@ impl Group {
         }
         let open: BTreeSet<Bytes> = self
             .carry_sets()
-            .into_iter()
-            .filter(CarrySet::is_open)
-            .flat_map(|set| set.tips)
-            .map(|tip| tip.0)
+            .iter()
+            .filter(|set| set.is_open())
+            .flat_map(|set| &set.tips)
+            .map(|tip| tip.0.clone())
             .collect();
         let done =
             self.history.losing_tips(head).into_iter().map(|tip| tip.0).filter(|tip| !open.contains(tip));
@@ -231,7 +217,7 @@ impl Transaction<'_> {
         self.note_touched();
         let sets = self.group.carry_sets();
         self.note_deferred(&sets);
-        let plan = self.group.next_plan(sets);
+        let plan = self.group.next_plan(&sets);
         let from = plan.as_ref().map(|plan| self.quiet_from(&plan.set.fork).max(self.patient_until(plan)));
         let since = self.group.state.merging.lacking.take();
         let Group { history, state, .. } = &mut self.group;
@@ -260,7 +246,7 @@ impl Transaction<'_> {
 
     /// The merge that this client may make.
     fn plan(&self) -> Option<Plan> {
-        let plan = self.group.next_plan(self.group.carry_sets())?;
+        let plan = self.group.next_plan(&self.group.carry_sets())?;
         self.group.mergers().contains(plan.merger).then_some(plan)
     }
 

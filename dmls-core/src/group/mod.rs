@@ -31,6 +31,7 @@ mod fit;
 mod gone;
 mod handshake;
 mod heal;
+mod healing;
 mod judge;
 mod key_packages;
 mod load;
@@ -157,6 +158,8 @@ pub struct Group {
     /// Key packages whose Welcome has not been delivered.
     welcomes: BTreeSet<Bytes>,
     state: State,
+    /// What was last found of what there is to heal.
+    healing: healing::Memo,
 }
 
 impl Group {

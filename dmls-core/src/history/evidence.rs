@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Child, History, HistoryEpoch, HistoryError};
+use super::{Child, History, HistoryEpoch, HistoryError, Shape};
 use crate::schedule::{CommitId, EpochId};
 use crate::tree::LeafIndex;
 
@@ -128,6 +128,7 @@ impl History {
             return Err(HistoryError::NotATree);
         }
         self.record_vote(at, child.committer, &commit, since)?;
+        self.shape = Shape::default();
         if let (Ok(id), Some(epoch)) = (&child.outcome, epoch) {
             self.epochs.insert(id.clone(), Arc::new(epoch));
         }

@@ -172,17 +172,41 @@ impl HistoryEpoch {
     }
 }
 
+/// Names the commits of a history: two histories of one shape have the same ones. It says nothing of votes and marks.
+#[derive(Debug, Clone, Default)]
+pub struct Shape(Arc<()>);
+
+/// Whether one is a copy of the other. Two that came about on their own are never known to be the same.
+impl PartialEq for Shape {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Shape {}
+
 /// The tree of epochs from the anchor. Cheap to clone: epochs are shared until one changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct History {
     anchor: EpochId,
     epochs: BTreeMap<EpochId, Arc<HistoryEpoch>>,
+    /// A new one whenever a commit comes or goes.
+    shape: Shape,
 }
+
+/// Histories of the same epochs are equal, however they came about.
+impl PartialEq for History {
+    fn eq(&self, other: &Self) -> bool {
+        self.anchor == other.anchor && self.epochs == other.epochs
+    }
+}
+
+impl Eq for History {}
 
 impl History {
     /// A history of one epoch.
     pub fn new(anchor: EpochId, epoch: HistoryEpoch) -> Self {
-        Self { epochs: BTreeMap::from([(anchor.clone(), Arc::new(epoch))]), anchor }
+        Self { epochs: BTreeMap::from([(anchor.clone(), Arc::new(epoch))]), anchor, shape: Shape::default() }
     }
 
     /// The history of stored epochs: one of them has no parent among them.
@@ -198,7 +222,7 @@ impl History {
             |epoch: &HistoryEpoch| epoch.parent.as_ref().is_some_and(|(id, _)| epochs.contains_key(id));
         let mut roots = epochs.iter().filter(|(_, epoch)| !has_parent(epoch)).map(|(id, _)| id.clone());
         let (Some(anchor), None) = (roots.next(), roots.next()) else { return Err(HistoryError::NotATree) };
-        let history = Self { anchor, epochs };
+        let history = Self { anchor, epochs, shape: Shape::default() };
         // Every edge has two ends that agree, so that the walk below meets no epoch twice.
         let linked = history.epochs.iter().all(|(at, epoch)| {
             epoch.children.iter().all(|(commit, child)| match &child.outcome {
@@ -222,7 +246,12 @@ impl History {
         self.epochs.get(id).map(Arc::as_ref)
     }
 
-    /// An epoch, to change what this client has said or seen in it.
+    /// Which commits there are.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// An epoch, to change what this client has said or seen in it: its children are not for the caller to change.
     pub fn epoch_mut(&mut self, id: &EpochId) -> Option<&mut HistoryEpoch> {
         self.epochs.get_mut(id).map(Arc::make_mut)
     }
@@ -316,6 +345,7 @@ impl History {
         }
         let kept: BTreeSet<EpochId> = self.subtree(anchor).into_iter().collect();
         self.epochs.retain(|id, _| kept.contains(id));
+        self.shape = Shape::default();
         self.anchor = anchor.clone();
         Ok(())
     }
@@ -331,6 +361,7 @@ impl History {
         for id in self.subtree(id) {
             self.epochs.remove(&id);
         }
+        self.shape = Shape::default();
         if let Some(child) = self.epoch_mut(&parent).and_then(|parent| parent.children.get_mut(&commit)) {
             child.outcome = Err(Blocked::Unusable("This client has deleted the branch.".into()));
         }
