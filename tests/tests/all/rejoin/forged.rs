@@ -1,8 +1,10 @@
 //! Welcomes by which somebody wants to put a group of its own in the place of another's state.
 
-use dmls_core::codec::Bytes;
+use dmls_core::codec::{Bytes, encode};
 use dmls_core::epoch::{CommitRequest, DefaultPolicy, InitSource, NoPsks};
-use dmls_core::framing::{Add, DmlsJoin, DmlsMeta, MlsMessage, Proposal};
+use dmls_core::framing::{
+    Add, ApplicationData, Content, DmlsJoin, DmlsMeta, DmlsNotice, Heads, MlsMessage, Proposal,
+};
 use dmls_core::group::{JoinError, MemoryStore};
 use dmls_core::schedule::{GroupContext, child_init_input};
 use dmls_core::suite::Secret;
@@ -81,23 +83,27 @@ fn a_peers_floor_and_a_strangers_welcome_replace_nothing() {
 fn whoever_was_removed_takes_over_nobody() {
     let mut world = formed(902, 4, true);
     let old = commit_of(&world, 3);
+    let above = world.peers[3].group().head().clone();
+    let removed = Insider::read(&world.peers[3].store, &group_id(), &above).expect("the head");
     world.remove(0, 3);
     world.run(60_000);
     assert_eq!(standing(&world, 3), Standing::Removed);
     let head = commit_of(&world, 1);
     let key_package = world.key_package(1);
-    for merged in [old.clone(), head.clone()] {
+    for merged in [old, head.clone()] {
         let welcome = forged_welcome(&mut world, 3, &key_package, vec![merged]);
         assert_eq!(joined(&mut world, 1, &welcome), Err(JoinError::AlreadyMember));
     }
-    // By a notice, in an epoch whose keys it has kept: the same.
-    let request = request(&mut world, 1);
-    let welcome = forged_welcome(&mut world, 3, &request, vec![old]);
+    // By a notice, in an epoch whose keys both have: the same.
+    world.act(1, |group, now, rng| group.request_rejoin(now, rng).expect("a request"));
+    let asked = world.peers[1].requests.last().expect("a request").clone();
+    let welcome = forged_welcome(&mut world, 3, &asked, vec![head.clone()]);
+    let notice = ApplicationData::notice(0, Heads::default(), DmlsNotice::Welcome(welcome.into()));
+    let content = Content::Application(encode(&notice).expect("bytes").into());
+    let bytes = removed.send(content, 0, &mut world.rng.clone());
     let before = world.peers[1].group().head().clone();
-    assert_eq!(joined(&mut world, 1, &welcome), Err(JoinError::AlreadyMember));
-    world.run(30_000);
+    assert_eq!(world.inject(1, &bytes), Disposition::Applied);
     assert_eq!(*world.peers[1].group().head(), before);
-    // Whoever it has welcomed itself, and is outside, is told that it does not know the sender.
     assert_together(&world, &[0, 1, 2], 3);
     // Control: a member of the head who says that the head's commit is merged.
     let welcome = forged_welcome(&mut world, 2, &key_package, vec![head]);
@@ -107,10 +113,9 @@ fn whoever_was_removed_takes_over_nobody() {
 #[test]
 fn whoever_is_outside_is_welcomed_by_those_that_it_knew() {
     let mut world = formed(903, 5, false);
-    // The others add a client anew that has lost its key package, and remove another one; it hears of the first only.
+    // The others add a client anew that has lost its key package; it hears of that.
     let lost = lost_request(&mut world, 2, &group_id());
     assert_eq!(offer(&mut world, 0, &lost), Disposition::Applied);
-    world.ordeal.watch = None;
     world.cut(&[0, 0, 1, 0, 0]);
     world.run(30_000);
     let heard: Vec<usize> = (0..world.sent()).filter(|i| !world.peers[2].seen.contains_key(i)).collect();
