@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::GROUP;
 use super::fleet::{Daemon, POLL};
 use super::report::{Report, Spoken};
-use super::scenario::{Counters, Cut, PATIENCE, RIGHT, SIXTH, Scenario};
+use super::scenario::{Counters, Cut, PATIENCE, RIGHT, SEVENTH, SIXTH, Scenario};
 use crate::api::protocol::Request;
 use crate::api::views::ReplayView;
 use crate::error::Failure;
@@ -35,7 +35,7 @@ impl Scenario {
         &self,
         report: &mut Report,
         cut: &Cut,
-        carol: &Counters,
+        killed: &Counters,
     ) -> Result<(), Failure> {
         let (alice, dave) = (self.get("alice")?.group().await?, self.get("dave")?.group().await?);
         let figures = json!({ "three": alice.head, "two": dave.head });
@@ -45,12 +45,13 @@ impl Scenario {
         );
         report.check("forked", alice.head != dave.head, figures, text);
 
-        // Carol's counters ended with her: what they said right before counts.
-        let mut now = self.across(&["alice", "bob"], &RIGHT).await?;
-        now.bytes.extend(carol.bytes.clone());
+        // The counters of who was killed ended with it: what they said right before counts.
+        let mut now = self.across(&["alice", "carol"], &RIGHT).await?;
+        now.bytes.extend(killed.bytes.clone());
         let same = now.bytes.iter().all(|(pair, bytes)| cut.across.bytes.get(pair) == Some(bytes));
-        let sixth = self.across(&[SIXTH], &RIGHT).await?.total();
-        let inside = self.across(&["alice"], &["bob"]).await?.total()
+        let newcomers = self.across(&[SIXTH], &["dave", "erin", SEVENTH]).await?.total()
+            + self.across(&["alice", "carol"], &[SEVENTH]).await?.total();
+        let inside = self.across(&["alice"], &["carol"]).await?.total()
             + self.across(&["dave"], &["erin"]).await?.total();
         let grown = inside.saturating_sub(cut.inside);
         // Each side had something to tell the other, and nothing of it has come over.
@@ -60,7 +61,9 @@ impl Scenario {
         };
         let (three, two) = (said("three"), said("two"));
         let mut crossed = 0;
-        for (names, others) in [(["alice", "bob", SIXTH].as_slice(), &two), (&RIGHT, &three)] {
+        for (names, others) in
+            [(["alice", "carol", SIXTH].as_slice(), &two), (&["dave", "erin", SEVENTH], &three)]
+        {
             for name in names {
                 let messages = self.get(name)?.messages().await?;
                 crossed += messages.iter().filter(|message| others.contains(&message.id)).count();
@@ -68,12 +71,12 @@ impl Scenario {
         }
         let figures = json!({
             "pairs": now.bytes.len(), "bytes_across_before": cut.across.total(), "bytes_across_after": now.total(),
-            "bytes_of_the_sixth": sixth, "bytes_within_the_sides_meanwhile": grown,
+            "bytes_of_newcomers": newcomers, "bytes_within_the_sides_meanwhile": grown,
             "said_by_the_three": three.len(), "said_by_the_two": two.len(), "crossed": crossed,
         });
         let counted = cut.across.total() > 0 && now.bytes.len() == cut.across.bytes.len();
         let tried = grown > 0 && !three.is_empty() && !two.is_empty();
-        let holds = same && counted && tried && sixth == 0 && crossed == 0;
+        let holds = same && counted && tried && newcomers == 0 && crossed == 0;
         let text = format!(
             "the counters of all {} pairs between the sides stood still at {} bytes; {grown} bytes passed within the \
              sides; of {} messages {crossed} came over",
@@ -85,15 +88,33 @@ impl Scenario {
         Ok(())
     }
 
+    /// What the losing side did is in the head's history: the merge, with whom it added and removed.
+    pub(super) async fn check_nothing_lost(&self, report: &mut Report) -> Result<(), Failure> {
+        let history = self.get("alice")?.history().await?;
+        let done: BTreeSet<String> = history
+            .epochs
+            .iter()
+            .filter(|epoch| epoch.on_head)
+            .flat_map(|epoch| epoch.operations.iter().cloned())
+            .collect();
+        let wanted = ["adds frank", "removes erin", "adds grace", "removes carol"];
+        let missing: Vec<&str> =
+            wanted.into_iter().filter(|wanted| !done.iter().any(|done| done.starts_with(wanted))).collect();
+        let figures = json!({ "in_effect": done, "missing": missing });
+        let text = format!("what both sides did is in effect: {}", wanted.join(", "));
+        report.check("nothing is lost", missing.is_empty(), figures, text);
+        Ok(())
+    }
+
     /// The counters that stood still do count: they move again now.
     pub(super) async fn check_counters(&self, report: &mut Report, cut: &Cut) -> Result<(), Failure> {
-        let live = ["alice", "bob"];
+        let live = ["alice", "carol"];
         let now = self.across(&live, &RIGHT).await?;
         let before = |pair: &(String, String)| cut.across.bytes.get(pair).copied().unwrap_or_default();
         let before: u64 = now.bytes.keys().map(before).sum();
         let grown = now.total().saturating_sub(before);
         let figures = json!({ "bytes_during_the_cut": before, "bytes_after": now.total() });
-        let text = format!("{grown} bytes passed between alice, bob and dave, erin since the cut ended");
+        let text = format!("{grown} bytes passed between alice, carol and dave, erin since the cut ended");
         report.check("really healed", grown > 0, figures, text);
         Ok(())
     }

@@ -20,7 +20,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) const LEFT: [&str; 3] = ["alice", "bob", "carol"];
 pub(super) const RIGHT: [&str; 2] = ["dave", "erin"];
+/// Who comes on the side of the three.
 pub(super) const SIXTH: &str = "frank";
+/// Who comes on the side of the two.
+pub(super) const SEVENTH: &str = "grace";
+/// Who is there in the end.
+pub(super) const LAST: [&str; 5] = ["alice", "bob", "dave", SIXTH, SEVENTH];
 
 /// The daemons and what they have said.
 pub(super) struct Scenario {
@@ -60,13 +65,13 @@ impl Scenario {
         self.form(report).await?;
         report.say("\nThe network is cut: alice, bob, carol | dave, erin.");
         let across = self.cut().await?;
-        let inside = self.across(&["alice"], &["bob"]).await?.total()
+        let inside = self.across(&["alice"], &["carol"]).await?.total()
             + self.across(&["dave"], &["erin"]).await?.total();
         self.three(report).await?;
         self.two(report).await?;
-        let carol = self.kill_in_the_middle(report).await?;
+        let killed = self.kill_in_the_middle(report).await?;
         let cut = Cut { across, inside };
-        self.check_cut(report, &cut, &carol).await?;
+        self.check_cut(report, &cut, &killed).await?;
         self.heal(report).await?;
         self.check_counters(report, &cut).await?;
         self.check_messages(report).await?;
@@ -151,71 +156,79 @@ impl Scenario {
         Ok(counters)
     }
 
+    /// Starts a daemon on one side of the cut.
+    async fn newcomer(&mut self, name: &str, side: &[&str], other: &[&str]) -> Result<(), Failure> {
+        let newcomer = Daemon::start(&self.scratch, name).await?;
+        newcomer.block(&self.all(other)?).await?;
+        self.daemons.push(newcomer);
+        for daemon in self.all(other)? {
+            daemon.block(&self.all(side)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn add(&self, by: &str, name: &str) -> Result<(), Failure> {
+        let who = vec![self.get(name)?.ticket.ticket.clone()];
+        let request = Request::GroupInvite { group: GROUP.into(), who };
+        patiently(|| async { self.get(by)?.ask::<InvitedView>(request.clone()).await }).await?;
+        join(self.get(name)?).await.map(|_| ())
+    }
+
+    async fn remove(&self, by: &str, name: &str) -> Result<(), Failure> {
+        let request = Request::GroupRemove { group: GROUP.into(), member: name.into() };
+        patiently(|| async { self.get(by)?.ask::<GroupView>(request.clone()).await }).await.map(|_| ())
+    }
+
     /// The three add a sixth and remove one of the two.
     async fn three(&mut self, report: &mut Report) -> Result<(), Failure> {
         report.say("  alice adds frank, a sixth daemon; bob removes erin");
-        let frank = Daemon::start(&self.scratch, SIXTH).await?;
-        frank.block(&self.all(&RIGHT)?).await?;
-        for daemon in self.all(&RIGHT)? {
-            let mut left = self.all(&LEFT)?;
-            left.push(&frank);
-            daemon.block(&left).await?;
-        }
-        let ticket = frank.ticket.ticket.clone();
-        self.daemons.push(frank);
-        let request = Request::GroupInvite { group: GROUP.into(), who: vec![ticket] };
-        self.get("alice")?.ask::<InvitedView>(request).await?;
-        join(self.get(SIXTH)?).await?;
         let four = ["alice", "bob", "carol", SIXTH];
+        self.newcomer(SIXTH, &four, &RIGHT).await?;
+        self.add("alice", SIXTH).await?;
         self.one_head(&four, 6).await?;
         self.speak(report, SIXTH, "thanks for adding me", "three").await?;
-        let request = Request::GroupRemove { group: GROUP.into(), member: "erin".into() };
-        patiently(|| async { self.get("bob")?.ask::<GroupView>(request.clone()).await }).await?;
+        self.remove("bob", "erin").await?;
         self.one_head(&four, 5).await?;
         self.speak(report, "carol", "erin is out here", "three").await?;
         self.speak(report, "bob", "where is dave?", "three").await
     }
 
-    /// The two refresh their keys.
+    /// The two refresh, add a seventh, and remove one of the three.
     async fn two(&mut self, report: &mut Report) -> Result<(), Failure> {
-        report.say("  dave and erin refresh their keys, on a branch of their own");
-        for name in RIGHT {
-            let request = Request::GroupRefresh { group: GROUP.into() };
-            patiently(|| async { self.get(name)?.ask::<GroupView>(request.clone()).await }).await?;
-            self.one_head(&RIGHT, 5).await?;
-            self.speak(report, name, "anybody there?", "two").await?;
-        }
-        Ok(())
+        report.say("  erin refreshes her keys; dave adds grace, a seventh daemon, and removes carol");
+        let request = Request::GroupRefresh { group: GROUP.into() };
+        patiently(|| async { self.get("erin")?.ask::<GroupView>(request.clone()).await }).await?;
+        self.one_head(&RIGHT, 5).await?;
+        self.speak(report, "erin", "anybody there?", "two").await?;
+        let three = ["dave", "erin", SEVENTH];
+        self.newcomer(SEVENTH, &three, &["alice", "bob", "carol", SIXTH]).await?;
+        self.add("dave", SEVENTH).await?;
+        self.one_head(&three, 6).await?;
+        self.speak(report, SEVENTH, "thanks, dave", "two").await?;
+        self.remove("dave", "carol").await?;
+        self.one_head(&three, 5).await?;
+        self.speak(report, "dave", "carol is out here", "two").await
     }
 
     /// SIGKILL right after a message, and life goes on. Returns what the killed daemon's counters said last.
     async fn kill_in_the_middle(&mut self, report: &mut Report) -> Result<Counters, Failure> {
-        let last = self.across(&["carol"], &RIGHT).await?;
-        self.speak(report, "carol", "my last words", "three").await?;
-        self.get_mut("carol")?.kill().await?;
-        report.say("  carol is killed (SIGKILL) right after she has sent a message");
-        self.speak(report, "alice", "carol is gone", "three").await?;
+        let last = self.across(&["bob"], &RIGHT).await?;
+        self.speak(report, "bob", "my last words", "three").await?;
+        self.get_mut("bob")?.kill().await?;
+        report.say("  bob is killed (SIGKILL) right after he has sent a message");
+        self.speak(report, "alice", "bob is gone", "three").await?;
         Ok(last)
     }
 
     /// The cut ends and the killed daemon comes back.
     async fn heal(&mut self, report: &mut Report) -> Result<(), Failure> {
         let begun = Instant::now();
-        for name in ["alice", "bob", "dave", "erin", SIXTH] {
+        for name in ["alice", "carol", "dave", "erin", SIXTH, SEVENTH] {
             self.get(name)?.block(&[]).await?;
         }
-        self.get_mut("carol")?.restart().await?;
-        report.say("\nThe cut ends, and carol comes back.");
-        let members = ["alice", "bob", "carol", "dave", SIXTH];
-        let head = self.one_head(&members, members.len()).await?;
-        let until = Instant::now() + PATIENCE;
-        let erin = loop {
-            let view = self.get("erin")?.group().await?;
-            if view.standing == StandingView::Removed || Instant::now() >= until {
-                break view;
-            }
-            tokio::time::sleep(POLL).await;
-        };
+        self.get_mut("bob")?.restart().await?;
+        report.say("\nThe cut ends, and bob comes back.");
+        let head = self.one_head(&LAST, LAST.len()).await?;
         report.healed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let roster: BTreeSet<&str> = head.members.iter().map(|member| member.name.as_str()).collect();
         let figures = json!({
@@ -224,17 +237,34 @@ impl Scenario {
         });
         let text = format!(
             "{} have one head, tree hash, roster and authenticator in epoch {} after {} ms",
-            members.join(", "),
+            LAST.join(", "),
             head.number,
             report.healed_ms
         );
-        report.check("healed", roster == BTreeSet::from(members), figures, text);
-        let removed = erin.standing == StandingView::Removed;
-        let figures = json!({ "who": "erin", "standing": erin.standing, "last_epoch": erin.number });
-        let text = format!("erin reports: {:?}, after epoch {}", erin.standing, erin.number);
-        report.check("removed", removed, figures, text);
+        report.check("healed", roster == BTreeSet::from(LAST), figures, text);
+        self.check_nothing_lost(report).await?;
+        for name in ["erin", "carol"] {
+            self.removed(report, name).await?;
+        }
         self.speak(report, "dave", "together again", "after").await?;
-        self.all_read(report, &members).await
+        self.speak(report, SEVENTH, "and me", "after").await?;
+        self.all_read(report, &LAST).await
+    }
+
+    /// Whoever was removed on either side says so.
+    async fn removed(&self, report: &mut Report, name: &str) -> Result<(), Failure> {
+        let until = Instant::now() + PATIENCE;
+        let view = loop {
+            let view = self.get(name)?.group().await?;
+            if view.standing == StandingView::Removed || Instant::now() >= until {
+                break view;
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        let figures = json!({ "who": name, "standing": view.standing, "last_epoch": view.number });
+        let text = format!("{name} reports: {:?}, after epoch {}", view.standing, view.number);
+        report.check("removed", view.standing == StandingView::Removed, figures, text);
+        Ok(())
     }
 
     /// Sends a message and notes who is a member of its epoch.
@@ -348,9 +378,9 @@ async fn join(daemon: &Daemon) -> Result<GroupView, Failure> {
 }
 
 /// Whoever has just voted or committed has to wait for its next turn.
-async fn patiently<F: Future<Output = Result<GroupView, Failure>>>(
+async fn patiently<T, F: Future<Output = Result<T, Failure>>>(
     mut action: impl FnMut() -> F,
-) -> Result<GroupView, Failure> {
+) -> Result<T, Failure> {
     let until = Instant::now() + PATIENCE;
     loop {
         match action().await {
