@@ -298,7 +298,7 @@ fn the_demo_passes() {
     let report: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
     assert!(out.status.success(), "{report:#} {}", text(&out.stderr));
     assert_eq!(report["passed"], true);
-    assert_eq!(report["checks"].as_array().unwrap().len(), 9);
+    assert_eq!(report["checks"].as_array().unwrap().len(), 11);
     let replay = report["checks"].as_array().unwrap().iter().find(|c| c["name"] == "replay refused").unwrap();
     for (name, tried) in replay["figures"]["by_daemon"].as_object().unwrap() {
         assert!(tried["refused"].as_u64().unwrap() > 0, "{name}: {tried}");
