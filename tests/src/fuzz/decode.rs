@@ -16,7 +16,7 @@ use dmls_core::tree::{
 };
 use pprf::Pprf;
 
-/// A decoder. Its number is its place in [`DECODERS`], for ever: kept inputs start with it.
+/// A decoder. Its number is its place in `DECODERS`, for ever: kept inputs start with it.
 pub struct Decoder {
     /// The type.
     pub name: &'static str,
