@@ -21,7 +21,7 @@ fn run(seed: u64) -> (Verdict, u64) {
 #[test]
 fn random_schedules_end_on_one_head() {
     let first = std::env::var("DMLS_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
-    let count = schedules(150);
+    let count = schedules(40);
     println!("seeds {first}..{}", first + count);
     let mut left_out: BTreeMap<String, usize> = BTreeMap::new();
     let (mut forked, mut in_effect, mut failed) = (0, 0, Vec::new());
